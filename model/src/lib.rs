@@ -1,0 +1,27 @@
+//! The values of the mesh: identities, workloads, endpoints, policies and refusals.
+//!
+//! Nothing here does I/O, waits, or reads a clock. Whatever can be invalid is parsed once, at the edge, into a type
+//! that cannot be; every other crate speaks in these types.
+
+mod endpoint;
+mod identity;
+mod meta;
+mod policy;
+mod profile;
+mod refusal;
+mod route;
+mod workload;
+
+pub use endpoint::{Endpoint, EndpointChange, EndpointSet, ProtocolHint, TlsIdentity};
+pub use identity::{DnsName, Identity, InvalidName, InvalidPeer, Peer, SpiffeId, TrustDomain};
+pub use meta::{Labels, Meta};
+pub use policy::{
+    Authentication, Authorization, DefaultPolicy, IdentityMatch, InboundPolicy, InboundProtocol, NetworkMatch,
+};
+pub use profile::Profile;
+pub use refusal::Refusal;
+pub use route::{
+    Filter, HeaderMatch, HeaderModifier, HostMatch, InboundRoute, PathMatch, QueryMatch, Redirect, RouteMatch,
+    RouteRule, ValueMatch,
+};
+pub use workload::{ContextToken, InvalidWorkload, WorkloadKind, WorkloadRef};
