@@ -1,1 +1,30 @@
+//! Linkerd's gRPC messages to and from the model: the only place where one becomes the other.
+//!
+//! Whatever a message may leave out or get wrong is settled here, in the direction that denies: a conversion gives a
+//! value of the model that cannot be wrong, or an [`InvalidMessage`] that names the field.
 
+pub mod destination;
+pub mod inbound;
+
+use thiserror::Error;
+
+/// A message that means nothing: the path of the field, and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{field}: {why}")]
+pub struct InvalidMessage {
+    pub field: String,
+    pub why: String,
+}
+
+impl InvalidMessage {
+    /// The error of one field.
+    pub fn new(field: impl Into<String>, why: impl ToString) -> Self {
+        Self { field: field.into(), why: why.to_string() }
+    }
+
+    /// The same error, seen from the message that holds the field: `outer.field`.
+    #[must_use]
+    pub fn within(self, outer: &str) -> Self {
+        Self { field: format!("{outer}.{}", self.field), ..self }
+    }
+}

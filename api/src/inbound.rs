@@ -1,0 +1,1 @@
+//! `InboundServerPolicies`: the policy of an inbound port.
