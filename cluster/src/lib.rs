@@ -1,1 +1,23 @@
+//! Kubernetes objects as a stream of changes, from a folder of manifests.
+//!
+//! Text becomes an [`Object`] once, here: addresses, ports, networks, identities and selectors are parsed, and what is
+//! invalid is refused with the file, the object and the field. [`World`] holds the latest of every object.
 
+mod identity;
+mod object;
+mod selector;
+mod world;
+
+pub use identity::IdentityNames;
+pub use object::kubernetes::{
+    ContainerPort, EndpointSlice, HttpProbe, Namespace, Pod, PortRef, Protocol, Service, ServicePort, SliceEndpoint,
+    SlicePort, TargetRef,
+};
+pub use object::policy::{
+    AuthorizationPolicy, Client, HttpRoute, MeshTlsAuthentication, NetworkAuthentication, ObjectRef, ParentRef, Server,
+    ServerAuthorization, ServerMatch, ServerProtocol, ServerSelector,
+};
+pub use object::workload::ExternalWorkload;
+pub use object::{Change, Key, Kind, Meta, Object};
+pub use selector::{Requirement, Selector};
+pub use world::World;

@@ -1,0 +1,63 @@
+//! Every object, in its latest form.
+
+use crate::{
+    AuthorizationPolicy, Change, EndpointSlice, ExternalWorkload, HttpRoute, Key, Kind, MeshTlsAuthentication,
+    Namespace, NetworkAuthentication, Object, Pod, Server, ServerAuthorization, Service,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+macro_rules! world {
+    ($($field:ident: $variant:ident($object:ident),)+) => {
+        /// The latest of every object, by kind and key.
+        #[derive(Debug, Clone, Default, PartialEq)]
+        pub struct World {
+            $(pub $field: BTreeMap<Key, Arc<$object>>,)+
+        }
+
+        impl World {
+            /// Applies one change; a deletion of what is not there changes nothing.
+            pub fn apply(&mut self, change: &Change) {
+                match change {
+                    $(
+                        Change::Upsert(Object::$variant(object)) => {
+                            self.$field.insert(object.meta.key.clone(), Arc::clone(object));
+                        }
+                        Change::Delete(Kind::$variant, key) => {
+                            self.$field.remove(key);
+                        }
+                    )+
+                }
+            }
+        }
+    };
+}
+
+world! {
+    namespaces: Namespace(Namespace),
+    services: Service(Service),
+    pods: Pod(Pod),
+    slices: EndpointSlice(EndpointSlice),
+    external_workloads: ExternalWorkload(ExternalWorkload),
+    servers: Server(Server),
+    server_authorizations: ServerAuthorization(ServerAuthorization),
+    authorization_policies: AuthorizationPolicy(AuthorizationPolicy),
+    mesh_tls_authentications: MeshTlsAuthentication(MeshTlsAuthentication),
+    network_authentications: NetworkAuthentication(NetworkAuthentication),
+    http_routes: HttpRoute(HttpRoute),
+    gateway_http_routes: GatewayHttpRoute(HttpRoute),
+}
+
+impl World {
+    /// One namespace's objects of a kind, by name.
+    pub fn in_namespace<'a, T>(
+        objects: &'a BTreeMap<Key, Arc<T>>,
+        namespace: &str,
+    ) -> impl Iterator<Item = &'a Arc<T>> + use<'a, T> {
+        let first = Key::new(namespace, "");
+        objects
+            .range(first.clone()..)
+            .take_while(move |(key, _)| key.namespace == first.namespace)
+            .map(|(_, object)| object)
+    }
+}
