@@ -89,12 +89,12 @@ impl Credentials {
         let provider = PROVIDER.clone();
         let chain: Vec<_> = svid.chain.into_iter().map(CertificateDer::from).collect();
         let (leaf, intermediates) = chain.split_first().ok_or(Unusable::Empty)?;
-        let trust_domain = spiffe_id(leaf)?.trust_domain();
+        let id = spiffe_id(leaf)?;
+        let trust_domain = id.trust_domain();
         let roots = Roots::new(trust_domain.clone(), anchors(bundles), provider.signature_verification_algorithms);
         // Each SVID serves both ways, so it must be good for both.
         let names = roots.verify(leaf, intermediates, KeyUsage::server_auth(), UnixTime::now())?;
         roots.verify(leaf, intermediates, KeyUsage::client_auth(), UnixTime::now())?;
-        let id = Roots::own_id(&names).ok_or(Unusable::NoSpiffeId)?.clone();
         let (not_before, not_after) = validity(leaf)?;
         let roots = Arc::new(roots);
         let key = PrivateKeyDer::Pkcs8(svid.key.into());

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::credentials::Credentials;
-use crate::verify::{Rejected, VerifyServer};
+use crate::verify::{self, Rejected, VerifyServer};
 
 /// What to offer or accept as application protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +126,8 @@ where
     let transport_header = session.alpn_protocol() == Some(TRANSPORT_HEADER);
     let peer = match session.peer_certificates().and_then(<[_]>::first) {
         Some(leaf) => {
-            Some(creds.roots().names(leaf).map_err(|rejected| TlsError::new(rejected.of_client(), rejected))?)
+            let peer = verify::names(creds.roots().own(), leaf);
+            Some(peer.map_err(|rejected| TlsError::new(rejected.of_client(), rejected))?)
         }
         None => None,
     };

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use outrigger_model::{Identity, InvalidPeer, Peer, Refusal, SpiffeId, TrustDomain};
+use outrigger_model::{Identity, InvalidPeer, Peer, Refusal, TrustDomain};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
@@ -79,15 +79,9 @@ impl Roots {
         Self { own, sets, algorithms }
     }
 
-    /// The names of a leaf, without asking who vouches for them.
-    pub(crate) fn names(&self, leaf: &CertificateDer<'_>) -> Result<Peer, Rejected> {
-        self.names_of(&EndEntityCert::try_from(leaf).map_err(Rejected::Malformed)?)
-    }
-
-    fn names_of(&self, leaf: &EndEntityCert<'_>) -> Result<Peer, Rejected> {
-        let uris: Vec<_> = leaf.valid_uri_names().collect();
-        let dns: Vec<_> = leaf.valid_dns_names().collect();
-        Ok(Peer::from_sans(&self.own, &uris, &dns)?)
+    /// Our own trust domain.
+    pub(crate) fn own(&self) -> &TrustDomain {
+        &self.own
     }
 
     /// Verifies a chain for `usage` at `now` against the one root set that may vouch for its leaf (X.509-SVID §5).
@@ -99,7 +93,7 @@ impl Roots {
         now: UnixTime,
     ) -> Result<Peer, Rejected> {
         let leaf = EndEntityCert::try_from(leaf).map_err(Rejected::Malformed)?;
-        let peer = self.names_of(&leaf)?;
+        let peer = sans(&self.own, &leaf)?;
         let domain = match peer.identity() {
             Identity::Spiffe(id) => id.trust_domain(),
             Identity::Dns(_) => self.own.clone(),
@@ -113,14 +107,17 @@ impl Roots {
         )?;
         Ok(peer)
     }
+}
 
-    /// The SPIFFE id of an SVID of our own.
-    pub(crate) fn own_id(peer: &Peer) -> Option<&SpiffeId> {
-        match peer.identity() {
-            Identity::Spiffe(id) => Some(id),
-            Identity::Dns(_) => None,
-        }
-    }
+/// The names of a leaf to a workload of the domain `own`, without asking who vouches for them.
+pub(crate) fn names(own: &TrustDomain, leaf: &CertificateDer<'_>) -> Result<Peer, Rejected> {
+    sans(own, &EndEntityCert::try_from(leaf).map_err(Rejected::Malformed)?)
+}
+
+fn sans(own: &TrustDomain, leaf: &EndEntityCert<'_>) -> Result<Peer, Rejected> {
+    let uris: Vec<_> = leaf.valid_uri_names().collect();
+    let dns: Vec<_> = leaf.valid_dns_names().collect();
+    Ok(Peer::from_sans(own, &uris, &dns)?)
 }
 
 /// Judges servers. The server's name is no part of it: SPIFFE authenticates ids, and SNI only selects a server.
