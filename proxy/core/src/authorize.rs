@@ -46,7 +46,9 @@ fn matches(rule: &IdentityMatch, name: &Identity) -> bool {
         (IdentityMatch::SpiffePrefix(prefix), Identity::Spiffe(id)) => {
             id.as_str().strip_prefix(&**prefix).is_some_and(|rest| rest.starts_with('/'))
         }
-        (IdentityMatch::DnsSuffix(_), Identity::Spiffe(_)) | (IdentityMatch::SpiffePrefix(_), Identity::Dns(_)) => false,
+        (IdentityMatch::DnsSuffix(_), Identity::Spiffe(_)) | (IdentityMatch::SpiffePrefix(_), Identity::Dns(_)) => {
+            false
+        }
     }
 }
 

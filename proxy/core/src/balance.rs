@@ -35,7 +35,7 @@ impl PeakEwma {
 
     fn fade(&self, now: Instant) -> f64 {
         let age = now.saturating_duration_since(self.at).as_secs_f64();
-        // Under a microsecond in DECAY nothing fades; exp is the dearest step of a pick.
+        // Within 10 µs nothing fades, and exp is the dearest step of a pick.
         if age < 1e-5 { 1.0 } else { (-age / DECAY.as_secs_f64()).exp() }
     }
 }

@@ -10,7 +10,9 @@ pub enum Hello {
     NeedMore,
     NotTls,
     /// A ClientHello; the name is lower-cased, without trailing dot. A hello without SNI has none.
-    Tls { sni: Option<String> },
+    Tls {
+        sni: Option<String>,
+    },
 }
 
 /// What a connection's first bytes say of HTTP.
