@@ -1,1 +1,120 @@
-//! `InboundServerPolicies`: the policy of an inbound port.
+//! `InboundServerPolicies`: a port's policy (linkerd.md A.3.3, C.2).
+//!
+//! What a message says and the model cannot becomes either an error or something that refuses, never something that
+//! admits. What is only restrictive and not enforced yet (a rate limit) is reported beside the policy.
+
+mod authorization;
+mod grpc;
+mod http;
+
+use crate::InvalidMessage;
+use authorization::{authorization_from_proto, authorizations_to_proto, meta_from_labels};
+use linkerd2_proxy_api::inbound::{self, proxy_protocol as wire};
+use outrigger_model::{InboundPolicy, InboundProtocol, InboundRoute};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A policy as `WatchPort` sends it.
+///
+/// A Server message has no field for its object's namespace, so that part of `meta` does not travel. An authorization
+/// without networks admits nobody and is left out: proxies refuse the whole message over it.
+pub fn policy_to_proto(policy: &InboundPolicy) -> inbound::Server {
+    inbound::Server {
+        protocol: Some(inbound::ProxyProtocol { kind: Some(protocol_to_proto(&policy.protocol)) }),
+        server_ips: Vec::new(),
+        authorizations: authorizations_to_proto(&policy.authorizations),
+        labels: authorization::labels(&policy.meta),
+    }
+}
+
+/// A policy from a `WatchPort` message, and what the message asks for that nothing enforces yet, to be logged.
+///
+/// An error means that the policy is not understood: the port must then refuse.
+pub fn policy_from_proto(server: inbound::Server) -> Result<(InboundPolicy, Vec<&'static str>), InvalidMessage> {
+    let kind = server.protocol.and_then(|p| p.kind);
+    let kind = kind.ok_or_else(|| InvalidMessage::new("protocol.kind", "it is missing or of an unknown kind"))?;
+    let unenforced = if has_rate_limit(&kind) { vec!["local rate limit"] } else { Vec::new() };
+    let policy = InboundPolicy {
+        meta: meta_from_labels(server.labels, "server")?,
+        protocol: protocol_from_proto(kind).map_err(|e| e.within("protocol"))?,
+        authorizations: all("authorizations", server.authorizations, authorization_from_proto)?,
+    };
+    Ok((policy, unenforced))
+}
+
+fn protocol_to_proto(protocol: &InboundProtocol) -> wire::Kind {
+    let routes = http::routes_to_proto;
+    match protocol {
+        InboundProtocol::Detect { timeout, routes: list } => wire::Kind::Detect(wire::Detect {
+            timeout: Some(timeout_to_proto(*timeout)),
+            http_routes: routes(list),
+            http_local_rate_limit: None,
+        }),
+        InboundProtocol::Http1 { routes: list } => {
+            wire::Kind::Http1(wire::Http1 { routes: routes(list), local_rate_limit: None })
+        }
+        InboundProtocol::Http2 { routes: list } => {
+            wire::Kind::Http2(wire::Http2 { routes: routes(list), local_rate_limit: None })
+        }
+        // gRPC messages cannot say every HTTP route. Rather than lose one that restricts, the port is named HTTP/2,
+        // which gRPC is.
+        InboundProtocol::Grpc { routes: list } => match grpc::routes_to_proto(list) {
+            Some(routes) => wire::Kind::Grpc(wire::Grpc { routes }),
+            None => wire::Kind::Http2(wire::Http2 { routes: routes(list), local_rate_limit: None }),
+        },
+        InboundProtocol::Opaque => wire::Kind::Opaque(wire::Opaque {}),
+        InboundProtocol::Tls => wire::Kind::Tls(wire::Tls {}),
+    }
+}
+
+fn protocol_from_proto(kind: wire::Kind) -> Result<InboundProtocol, InvalidMessage> {
+    Ok(match kind {
+        wire::Kind::Detect(detect) => InboundProtocol::Detect {
+            timeout: timeout_from_proto(detect.timeout).map_err(|e| e.within("detect"))?,
+            routes: http_routes("detect.http_routes", detect.http_routes)?,
+        },
+        wire::Kind::Http1(http1) => InboundProtocol::Http1 { routes: http_routes("http1.routes", http1.routes)? },
+        wire::Kind::Http2(http2) => InboundProtocol::Http2 { routes: http_routes("http2.routes", http2.routes)? },
+        wire::Kind::Grpc(grpc) => {
+            InboundProtocol::Grpc { routes: all("grpc.routes", grpc.routes, grpc::route_from_proto)? }
+        }
+        wire::Kind::Opaque(_) => InboundProtocol::Opaque,
+        wire::Kind::Tls(_) => InboundProtocol::Tls,
+    })
+}
+
+fn http_routes(field: &str, routes: Vec<inbound::HttpRoute>) -> Result<Arc<[InboundRoute]>, InvalidMessage> {
+    all(field, routes, http::route_from_proto)
+}
+
+fn has_rate_limit(kind: &wire::Kind) -> bool {
+    match kind {
+        wire::Kind::Detect(detect) => detect.http_local_rate_limit.is_some(),
+        wire::Kind::Http1(http1) => http1.local_rate_limit.is_some(),
+        wire::Kind::Http2(http2) => http2.local_rate_limit.is_some(),
+        wire::Kind::Grpc(_) | wire::Kind::Opaque(_) | wire::Kind::Tls(_) => false,
+    }
+}
+
+fn timeout_to_proto(timeout: Duration) -> prost_types::Duration {
+    let seconds = i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX);
+    prost_types::Duration { seconds, nanos: timeout.subsec_nanos().cast_signed() }
+}
+
+fn timeout_from_proto(timeout: Option<prost_types::Duration>) -> Result<Duration, InvalidMessage> {
+    let timeout = timeout.ok_or_else(|| InvalidMessage::new("timeout", "it is missing"))?;
+    Duration::try_from(timeout).map_err(|_| InvalidMessage::new("timeout", "it is negative"))
+}
+
+/// Converts every element; an error names the element by its place in the list.
+fn all<In, Out, List: FromIterator<Out>>(
+    field: &str,
+    list: Vec<In>,
+    convert: impl Fn(In) -> Result<Out, InvalidMessage>,
+) -> Result<List, InvalidMessage> {
+    let one = |(at, item)| convert(item).map_err(|e: InvalidMessage| e.within(&format!("{field}[{at}]")));
+    list.into_iter().enumerate().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests;
