@@ -62,10 +62,19 @@ impl NetworkMatch {
         Self { net, except: Vec::new() }
     }
 
-    /// Whether the address is in the network and in none of the exceptions. A v4-mapped IPv6 address is its IPv4 one.
+    /// Whether the address is in the network and in none of the exceptions. A v4-mapped IPv6 address, and a network of
+    /// such addresses, is its IPv4 one.
     pub fn contains(&self, addr: IpAddr) -> bool {
         let addr = addr.to_canonical();
-        self.net.contains(&addr) && !self.except.iter().any(|net| net.contains(&addr))
+        let within = |net: &IpNet| canonical(*net).contains(&addr);
+        within(&self.net) && !self.except.iter().any(within)
+    }
+}
+
+fn canonical(net: IpNet) -> IpNet {
+    match (net.addr().to_canonical(), net.prefix_len().checked_sub(96)) {
+        (IpAddr::V4(addr), Some(len)) => IpNet::new(addr.into(), len).unwrap_or(net),
+        _ => net,
     }
 }
 
@@ -190,5 +199,10 @@ mod tests {
         assert!(net.contains("::ffff:10.2.0.1".parse().unwrap()));
         assert!(!net.contains("::ffff:10.1.0.1".parse().unwrap()));
         assert!(!net.contains("11.0.0.1".parse().unwrap()));
+        let mapped = ["::ffff:10.1.0.0/112", "::ffff:10.0.0.0/104"].map(|net| net.parse().unwrap());
+        let net = NetworkMatch { net: mapped[1], except: vec![mapped[0]] };
+        assert!(net.contains("10.2.0.1".parse().unwrap()));
+        assert!(!net.contains("10.1.0.1".parse().unwrap()));
+        assert!(!NetworkMatch::all_of("::/0".parse().unwrap()).contains("10.1.0.1".parse().unwrap()));
     }
 }

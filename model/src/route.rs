@@ -85,7 +85,7 @@ pub enum Filter {
     Unknown,
 }
 
-/// Header changes, in the order set, add, remove.
+/// Header changes, in the order add, set, remove (http_route.proto, `RequestHeaderModifier`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HeaderModifier {
     pub set: Vec<(Arc<str>, Arc<str>)>,
@@ -101,6 +101,6 @@ pub struct Redirect {
     pub port: Option<u16>,
     /// Replaces the whole path.
     pub path: Option<Arc<str>>,
-    /// 302 where the controller sends none.
+    /// A manifest's default is 302 (Gateway API), a message's 301 (http_route.proto).
     pub status: u16,
 }
