@@ -8,6 +8,7 @@
 //! a new snapshot for new handshakes; connections that exist keep the keys that they agreed on.
 
 mod credentials;
+pub mod grpc;
 mod handshake;
 mod source;
 mod verify;
