@@ -12,6 +12,7 @@ pub mod grpc;
 mod handshake;
 mod source;
 mod verify;
+pub mod workload_api;
 
 pub use credentials::{Bundles, Credentials, InvalidSvid, Svid};
 pub use handshake::{Accepted, Alpn, Connected, TlsError, accept, connect};
