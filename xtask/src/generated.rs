@@ -17,7 +17,7 @@ pub(crate) struct Generated {
 /// The YAML of every CustomResourceDefinition, from the Rust types.
 pub(crate) fn crds() -> Generated {
     let folder = root().join("crds/generated");
-    let files = Vec::new();
+    let files = outrigger_crds::yaml::files().into_iter().map(|(name, text)| (folder.join(name), text)).collect();
     Generated { files, folder: Some(folder) }
 }
 
