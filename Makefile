@@ -19,7 +19,7 @@ demo: ## A mesh of network namespaces, act by act (KEEP=1 leaves it up)
 	$(AS_ROOT) target/debug/outrigger demo $(if $(KEEP),--keep)
 
 clean-demo: ## Remove what demos left behind
-	$(AS_ROOT) target/debug/outrigger demo --clean
+	$(AS_ROOT) target/debug/outrigger demo --remove
 
 test: ## Every test, also those on real iptables
 	@tools/setup.sh build run
@@ -45,7 +45,8 @@ crds: ## Write what is generated: CRD YAML, docs/refusals.md
 
 bench: ## Outrigger and Envoy against the direct path, into benches/RESULTS.md
 	@tools/setup.sh build run bench
-	$(AS_ROOT) tools/bench.sh $(ARGS)
+	cargo build --release --workspace --bins
+	envoy=$$(tools/envoy.sh) && $(AS_ROOT) target/release/outrigger-bench --envoy "$$envoy" $(ARGS)
 
 ci: ## All that has to be green before a push
 	bash .ci/run

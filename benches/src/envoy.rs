@@ -14,7 +14,8 @@ use rcgen::{
 use serde_json::{Value, json};
 
 use crate::path::{Ends, Path, SERVER_PORT, started};
-use crate::redirect::{INBOUND_PORT, OUTBOUND_PORT, PROXY_UID, redirect};
+use crate::programs;
+use crate::redirect::{CLIENT_UID, INBOUND_PORT, OUTBOUND_PORT, SERVER_UID, redirect};
 
 const CLIENT_ID: &str = "spiffe://root.linkerd.cluster.local/client";
 const SERVER_ID: &str = "spiffe://root.linkerd.cluster.local/server";
@@ -30,25 +31,33 @@ pub(crate) fn path(network: &mut Network, program: &FilePath) -> Result<Path> {
     let folder = network.folder().join("envoy");
     write_certificates(&folder)?;
 
-    let outbound =
-        config(OUTBOUND_PORT, target, TlsContext { kind: UPSTREAM, own: "client", peer: SERVER_ID }, &folder);
-    let inbound =
-        config(INBOUND_PORT, target, TlsContext { kind: DOWNSTREAM, own: "server", peer: CLIENT_ID }, &folder);
+    let program = programs::for_anyone(program)?;
+    let upstream = TlsContext { kind: UPSTREAM, own: "client", peer: SERVER_ID };
+    let downstream = TlsContext { kind: DOWNSTREAM, own: "server", peer: CLIENT_ID };
+    let outbound = (OUTBOUND_PORT, config(OUTBOUND_PORT, target, upstream, &folder));
+    let inbound = (INBOUND_PORT, config(INBOUND_PORT, target, downstream, &folder));
     let proxies = vec![
-        start(&ends.client, program, &folder.join("outbound.json"), &outbound, OUTBOUND_PORT)?,
-        start(&ends.server, program, &folder.join("inbound.json"), &inbound, INBOUND_PORT)?,
+        start(&ends.client, &program, CLIENT_UID, &folder, outbound)?,
+        start(&ends.server, &program, SERVER_UID, &folder, inbound)?,
     ];
-    redirect(&ends.client)?;
-    redirect(&ends.server)?;
+    redirect(&ends.client, CLIENT_UID)?;
+    redirect(&ends.server, SERVER_UID)?;
     Ok(ends.path("envoy", target, proxies))
 }
 
-fn start(host: &Host, program: &FilePath, file: &FilePath, config: &Value, port: u16) -> Result<Process> {
-    fs::write(file, config.to_string()).with_context(|| format!("cannot write {}", file.display()))?;
+fn start(
+    host: &Host,
+    program: &FilePath,
+    uid: u32,
+    folder: &FilePath,
+    (port, config): (u16, Value),
+) -> Result<Process> {
+    let file = folder.join(format!("{port}.json"));
+    fs::write(&file, config.to_string()).with_context(|| format!("cannot write {}", file.display()))?;
     let program = Program::new(program)
         .args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning", "--config-path"])
         .args([file])
-        .user(PROXY_UID, PROXY_UID, &[]);
+        .user(uid, uid, &[]);
     started(host, &program, port)
 }
 

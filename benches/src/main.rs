@@ -2,7 +2,9 @@
 //! TLS, in turns within one run, so that whatever else the machine does falls on all of them alike.
 
 mod envoy;
+mod outrigger;
 mod path;
+mod programs;
 mod redirect;
 mod report;
 mod rounds;
@@ -64,7 +66,7 @@ fn main() -> ExitCode {
 fn compare(args: &Args) -> Result<()> {
     let plan = if args.quick { Plan::quick() } else { Plan::new(args.rounds, args.seconds) };
     let mut network = Network::new()?;
-    let mut paths = vec![path::direct(&mut network)?];
+    let mut paths = vec![path::direct(&mut network)?, outrigger::path(&mut network)?];
     if let Some(program) = &args.envoy {
         paths.push(envoy::path(&mut network, program)?);
     }

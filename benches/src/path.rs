@@ -10,7 +10,8 @@ use outrigger_testkit::{Host, Network, Process, Program};
 use crate::serve::MARKER;
 
 pub(crate) const SERVER_PORT: u16 = 8080;
-const START: Duration = Duration::from_secs(20);
+/// How long a program may take to start, or a path to its first answer.
+pub(crate) const START: Duration = Duration::from_secs(20);
 
 /// What is measured: a client's host, the address it asks, and the proxies between, client's side first.
 pub(crate) struct Path {
@@ -18,16 +19,17 @@ pub(crate) struct Path {
     pub(crate) client: Host,
     pub(crate) target: SocketAddr,
     pub(crate) proxies: Vec<Process>,
-    /// The server, and controllers where there are any; they live as long as the path.
-    _others: Vec<Process>,
+    _running: Vec<Process>,
 }
 
 /// A client's and a server's host, the server running.
 pub(crate) struct Ends {
     pub(crate) client: Host,
     pub(crate) server: Host,
+    pub(crate) client_address: IpAddr,
     pub(crate) server_address: IpAddr,
-    running: Process,
+    /// The server, and whatever else has to live as long as the path.
+    pub(crate) running: Vec<Process>,
 }
 
 impl Ends {
@@ -35,15 +37,16 @@ impl Ends {
     pub(crate) fn new(network: &mut Network, name: &str, net: u8) -> Result<Self> {
         let client = network.add_host(&format!("{name}-a"), &[&format!("10.88.{net}.1/16")])?;
         let server = network.add_host(&format!("{name}-b"), &[&format!("10.88.{net}.2/16")])?;
-        let server_address = server.ipv4().context("the server's host has no IPv4 address")?;
+        let address = |host: &Host| host.ipv4().context("a host without an IPv4 address");
+        let (client_address, server_address) = (address(&client)?, address(&server)?);
         let listen = SocketAddr::new([0, 0, 0, 0].into(), SERVER_PORT);
         let program = Program::new(std::env::current_exe()?).args(["serve", &listen.to_string()]);
-        let running = started(&server, &program, SERVER_PORT)?;
-        Ok(Self { client, server, server_address, running })
+        let running = vec![started(&server, &program, SERVER_PORT)?];
+        Ok(Self { client, server, client_address, server_address, running })
     }
 
     pub(crate) fn path(self, name: &'static str, target: SocketAddr, proxies: Vec<Process>) -> Path {
-        Path { name, client: self.client, target, proxies, _others: vec![self.running] }
+        Path { name, client: self.client, target, proxies, _running: self.running }
     }
 }
 
