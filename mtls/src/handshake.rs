@@ -140,3 +140,6 @@ fn in_force(creds: &Credentials) -> Result<(), TlsError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,8 @@
 mod credentials;
 pub mod grpc;
 mod handshake;
+#[cfg(test)]
+mod peers;
 mod source;
 mod verify;
 pub mod workload_api;

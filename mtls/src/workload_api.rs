@@ -27,7 +27,7 @@ use proto::spiffe_workload_api_server::SpiffeWorkloadApiServer;
 use service::{Service, State};
 pub use socket::SocketError;
 
-#[allow(clippy::all, clippy::allow_attributes_without_reason, reason = "generated")]
+#[allow(unreachable_pub, clippy::all, clippy::allow_attributes_without_reason, reason = "generated")]
 mod proto {
     tonic::include_proto!("_");
 }

@@ -97,7 +97,7 @@ mod tests {
             ("entries: [{spiffeId: 'spiffe://td/a'}]", "uid"),
             ("entries: [{uid: 1, spiffeId: 'spiffe://td/a'}, {uid: 1, spiffeId: 'spiffe://td/a'}]", "already"),
             ("entrys: []", "entrys"),
-            ("", "entries"),
+            ("", "end of input"),
         ] {
             let error = parsed(yaml).unwrap_err();
             assert!(error.contains(said), "{yaml:?} says {error:?}, not {said:?}");
