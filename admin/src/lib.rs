@@ -23,6 +23,13 @@ const CONNECTIONS: usize = 64;
 /// From accepting a connection, or from its last answer, to the end of the next request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// A page of the program's own, in JSON as of the moment it is asked for.
+pub struct Page {
+    /// `/servers.json`
+    pub path: &'static str,
+    pub json: Box<dyn Fn() -> String + Send + Sync>,
+}
+
 /// Serves until it is dropped; its connections end with it. `ready` says why the program is not, in a sentence.
 ///
 /// Answers: `GET /live` 200; `GET /ready` 200, or 503 and the sentence; `GET /metrics` 200 in OpenMetrics text.
@@ -30,7 +37,15 @@ pub async fn serve<R>(listener: TcpListener, ready: R, metrics: Arc<Registry>) -
 where
     R: Fn() -> Result<(), String> + Send + Sync + 'static,
 {
-    let ready = Arc::new(ready);
+    serve_with(listener, ready, metrics, Vec::new()).await
+}
+
+/// As [`serve`], with pages of the program's own.
+pub async fn serve_with<R>(listener: TcpListener, ready: R, metrics: Arc<Registry>, pages: Vec<Page>) -> Infallible
+where
+    R: Fn() -> Result<(), String> + Send + Sync + 'static,
+{
+    let answers = Arc::new(Answers { ready, metrics, pages });
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
@@ -39,7 +54,7 @@ where
         }
         match listener.accept().await {
             Ok((stream, _)) => {
-                connections.spawn(connection(stream, Arc::clone(&ready), Arc::clone(&metrics)));
+                connections.spawn(connection(stream, Arc::clone(&answers)));
             }
             Err(error) => rest(&error).await,
         }
@@ -52,12 +67,18 @@ async fn rest(error: &io::Error) {
     tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
-async fn connection<R>(stream: TcpStream, ready: Arc<R>, metrics: Arc<Registry>)
+struct Answers<R> {
+    ready: R,
+    metrics: Arc<Registry>,
+    pages: Vec<Page>,
+}
+
+async fn connection<R>(stream: TcpStream, answers: Arc<Answers<R>>)
 where
     R: Fn() -> Result<(), String>,
 {
     let service = service_fn(|request: Request<Incoming>| {
-        let response = respond(request.method(), request.uri().path(), &*ready, &metrics);
+        let response = answers.respond(request.method(), request.uri().path());
         async { Ok::<_, Infallible>(response) }
     });
     let mut server = http1::Builder::new();
@@ -67,23 +88,28 @@ where
     }
 }
 
-fn respond(
-    method: &Method,
-    path: &str,
-    ready: impl Fn() -> Result<(), String>,
-    metrics: &Registry,
-) -> Response<Full<Bytes>> {
-    if method != Method::GET && method != Method::HEAD {
-        return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here");
+impl<R: Fn() -> Result<(), String>> Answers<R> {
+    fn respond(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+        if method != Method::GET && method != Method::HEAD {
+            return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here");
+        }
+        match path {
+            "/live" => plain(StatusCode::OK, "live"),
+            "/ready" => match (self.ready)() {
+                Ok(()) => plain(StatusCode::OK, "ready"),
+                Err(why) => plain(StatusCode::SERVICE_UNAVAILABLE, &why),
+            },
+            "/metrics" => encoded(&self.metrics),
+            _ => match self.pages.iter().find(|page| page.path == path) {
+                Some(page) => response(StatusCode::OK, "application/json", (page.json)()),
+                None => self.not_found(),
+            },
+        }
     }
-    match path {
-        "/live" => plain(StatusCode::OK, "live"),
-        "/ready" => match ready() {
-            Ok(()) => plain(StatusCode::OK, "ready"),
-            Err(why) => plain(StatusCode::SERVICE_UNAVAILABLE, &why),
-        },
-        "/metrics" => encoded(metrics),
-        _ => plain(StatusCode::NOT_FOUND, "here are /live, /ready and /metrics"),
+
+    fn not_found(&self) -> Response<Full<Bytes>> {
+        let pages: String = self.pages.iter().map(|page| format!(", {}", page.path)).collect();
+        plain(StatusCode::NOT_FOUND, &format!("here are /live, /ready, /metrics{pages}"))
     }
 }
 
@@ -148,6 +174,18 @@ mod tests {
         server.abort();
         assert!(server.await.unwrap_err().is_cancelled());
         assert!(TcpStream::connect(addr).await.is_err(), "the listener is gone with the server");
+    }
+
+    #[tokio::test]
+    async fn a_program_shows_pages_of_its_own() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let page = Page { path: "/servers.json", json: Box::new(|| "[]".into()) };
+        let server = tokio::spawn(serve_with(listener, || Ok(()), Arc::default(), vec![page]));
+        assert_eq!(ask(addr, "GET", "/servers.json").await, (200, "[]".into()));
+        let (status, hint) = ask(addr, "GET", "/servers").await;
+        assert!(status == 404 && hint.contains("/servers.json"), "{hint}");
+        server.abort();
     }
 
     #[tokio::test]
