@@ -9,6 +9,7 @@ mod output;
 mod version;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -31,10 +32,9 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let filter =
-        EnvFilter::try_from_env("OUTRIGGER_LOG").unwrap_or_else(|_| EnvFilter::new("warn,outrigger_mtls=info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let outcome = match Cli::parse().command {
+    let command = Cli::parse().command;
+    log_to_stderr(&command);
+    let outcome = match command {
         Command::Demo(args) => demo::run(args).await,
         Command::Identity(args) => identity::run(args).await.map(|()| ExitCode::SUCCESS),
         Command::Diagnostics(args) => diagnostics::run(args).await.map(|()| ExitCode::SUCCESS),
@@ -45,4 +45,12 @@ async fn main() -> ExitCode {
         eprintln!("error: {e:#}");
         ExitCode::FAILURE
     })
+}
+
+/// A server tells what it does; a command that ends has its one error for that.
+fn log_to_stderr(command: &Command) {
+    let usual = if matches!(command, Command::Identity(_)) { "info" } else { "off" };
+    let filter = EnvFilter::try_from_env("OUTRIGGER_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    log.with_ansi(std::io::stderr().is_terminal()).init();
 }

@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Address and port, like 10.96.0.10:80 or web.default.svc.cluster.local:80
-    addr: String,
+    #[arg(value_name = "ADDR")]
+    destination: String,
     /// The context token, as the proxy of the asking workload would send it.
     #[arg(long, default_value = "")]
     token: String,
@@ -25,7 +26,7 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args) -> Result<()> {
     let (channel, controller) = args.controller.channel(8086).await?;
-    let (path, context_token) = (args.addr.clone(), args.token);
+    let (path, context_token) = (args.destination.clone(), args.token);
     let asked = GetDestination { path, context_token, ..GetDestination::default() };
     let answers = DestinationClient::new(channel).get_profile(asked).await;
     let answers = answers.map_err(|status| refusal(&controller, &status))?.into_inner();
@@ -33,7 +34,7 @@ pub(super) async fn run(args: Args) -> Result<()> {
         *profile = profile_from_proto(message).context("the profile is not understood")?;
         Ok(())
     };
-    args.controller.follow(&controller, answers, see, |profile| show(&args.addr, profile)).await
+    args.controller.follow(&controller, answers, see, |profile| show(&args.destination, profile)).await
 }
 
 fn show(addr: &str, profile: &Profile) -> (Table, Value) {
