@@ -1,0 +1,258 @@
+//! A Pod or ExternalWorkload as an endpoint: its identity, what its proxy understands, its labels (B.2, table).
+
+use crate::mesh::Mesh;
+use crate::ports;
+use outrigger_cluster::{
+    ContainerPort, ExternalWorkload, Key, Kind, Meta, Pod, PortRef, Protocol, Server, ServerProtocol, ServerSelector,
+    TargetRef, World,
+};
+use outrigger_model::{
+    DnsName, Endpoint, Identity, InvalidName, Labels, ProtocolHint, TlsIdentity, WorkloadKind, WorkloadRef,
+};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// The annotation, of a Service too, that replaces the default list of opaque ports.
+pub(crate) const OPAQUE_PORTS: &str = "config.linkerd.io/opaque-ports";
+const SKIP_INBOUND_PORTS: &str = "config.linkerd.io/skip-inbound-ports";
+const CONTROL_PLANE_NS: &str = "linkerd.io/control-plane-ns";
+const ZONE: &str = "topology.kubernetes.io/zone";
+const POD_TEMPLATE_HASH: &str = "pod-template-hash";
+
+/// The name that an ExternalWorkload gives its proxy's port.
+const PROXY_PORT_NAME: &str = "linkerd-proxy";
+const DEFAULT_INBOUND_PORT: u16 = 4143;
+const DEFAULT_ADMIN_PORT: u16 = 4191;
+const TAP_PORT: u16 = 4190;
+
+/// What may stand behind an address.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Workload<'a> {
+    Pod(&'a Pod),
+    External(&'a ExternalWorkload),
+}
+
+/// Where an endpoint and who asks for it are, as far as it is known.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Zones<'a> {
+    pub(crate) endpoint: Option<&'a str>,
+    pub(crate) client: Option<&'a str>,
+}
+
+impl<'a> Workload<'a> {
+    /// The workload that an EndpointSlice refers to.
+    pub(crate) fn of_target(world: &'a World, target: &TargetRef) -> Option<Self> {
+        let kind = [Kind::Pod, Kind::ExternalWorkload].into_iter().find(|kind| kind.as_str() == target.kind)?;
+        Self::find(world, kind, &target.key)
+    }
+
+    /// The workload that a proxy says it is (B.3).
+    pub(crate) fn of_ref(world: &'a World, workload: &WorkloadRef) -> Option<Self> {
+        let kind = match workload.kind {
+            WorkloadKind::Pod => Kind::Pod,
+            WorkloadKind::ExternalWorkload => Kind::ExternalWorkload,
+        };
+        Self::find(world, kind, &Key { namespace: workload.namespace.clone(), name: workload.name.clone() })
+    }
+
+    /// The Pod or ExternalWorkload of this key.
+    pub(crate) fn find(world: &'a World, kind: Kind, key: &Key) -> Option<Self> {
+        match kind {
+            Kind::Pod => world.pods.get(key).map(|pod| Self::Pod(pod)),
+            Kind::ExternalWorkload => world.external_workloads.get(key).map(|workload| Self::External(workload)),
+            _ => None,
+        }
+    }
+
+    /// The zone that its label names.
+    pub(crate) fn zone(self) -> Option<&'a str> {
+        self.meta().labels.get(ZONE).map(String::as_str)
+    }
+
+    /// The node of a pod.
+    pub(crate) fn node(self) -> Option<&'a str> {
+        match self {
+            Self::Pod(pod) => pod.node.as_deref(),
+            Self::External(_) => None,
+        }
+    }
+
+    pub(crate) fn meta(self) -> &'a Meta {
+        match self {
+            Self::Pod(pod) => &pod.meta,
+            Self::External(workload) => &workload.meta,
+        }
+    }
+
+    pub(crate) fn kind(self) -> Kind {
+        match self {
+            Self::Pod(_) => Kind::Pod,
+            Self::External(_) => Kind::ExternalWorkload,
+        }
+    }
+
+    pub(crate) fn ports(self) -> &'a [ContainerPort] {
+        match self {
+            Self::Pod(pod) => &pod.ports,
+            Self::External(workload) => &workload.ports,
+        }
+    }
+
+    fn named_ports(self) -> impl Iterator<Item = (&'a str, u16)> + Clone {
+        named_ports(self.ports())
+    }
+
+    fn lists_port(self, annotation: &str, port: u16) -> Option<bool> {
+        self.meta().annotation(annotation).map(|list| ports::contains(list, port, self.named_ports()))
+    }
+}
+
+/// The names that a workload gives its TCP ports.
+pub(crate) fn named_ports(ports: &[ContainerPort]) -> impl Iterator<Item = (&str, u16)> + Clone {
+    let tcp = ports.iter().filter(|port| port.protocol == Protocol::Tcp);
+    tcp.filter_map(|port| Some((port.name.as_deref()?, port.port)))
+}
+
+/// The number of a port that a Service or Server refers to by name, among the workload's ports of the same protocol.
+pub(crate) fn port_named(ports: &[ContainerPort], name: &str, protocol: Protocol) -> Option<u16> {
+    ports.iter().find(|p| p.protocol == protocol && p.name.as_deref() == Some(name)).map(|p| p.port)
+}
+
+/// A workload's address as an endpoint. `None` where its identity cannot be told: it must not be reached then.
+pub(crate) fn endpoint(
+    world: &World,
+    mesh: &Mesh,
+    workload: Workload<'_>,
+    addr: SocketAddr,
+    zones: Zones<'_>,
+) -> Option<Endpoint> {
+    let tls = identity(mesh, workload, addr.port());
+    let tls = tls
+        .inspect_err(|error| tracing::warn!(event = "endpoint.no_identity", workload = %workload.meta().key, %error))
+        .ok()?;
+    let meshed = tls.is_some();
+    let opaque = is_opaque(world, mesh, workload, addr.port());
+    Some(Endpoint {
+        tls,
+        hint: if meshed { hint(mesh, workload, opaque) } else { ProtocolHint::Unknown },
+        inbound_port: inbound_port(workload, addr.port()).filter(|_| meshed && (opaque || mesh.transport_header)),
+        labels: Arc::new(labels(workload, zones)),
+        ..Endpoint::unmeshed(addr)
+    })
+}
+
+/// What the endpoint must prove; `None`: it is not of this mesh, or its proxy does not see the port.
+fn identity(mesh: &Mesh, workload: Workload<'_>, port: u16) -> Result<Option<TlsIdentity>, InvalidName> {
+    match workload {
+        Workload::Pod(pod) => {
+            let names = &mesh.names;
+            let ours = pod.meta.labels.get(CONTROL_PLANE_NS) == Some(&names.control_plane_namespace);
+            if !ours || workload.lists_port(SKIP_INBOUND_PORTS, port).unwrap_or_default() {
+                return Ok(None);
+            }
+            let name = DnsName::service_account(
+                &pod.service_account,
+                &pod.meta.key.namespace,
+                &names.control_plane_namespace,
+                &names.identity_domain,
+            )?;
+            Ok(Some(TlsIdentity { id: Identity::Dns(name.clone()), server_name: Some(name) }))
+        }
+        Workload::External(workload) => {
+            Ok(Some(TlsIdentity { id: workload.identity.clone(), server_name: workload.server_name.clone() }))
+        }
+    }
+}
+
+fn hint(mesh: &Mesh, workload: Workload<'_>, opaque: bool) -> ProtocolHint {
+    match workload {
+        _ if opaque => ProtocolHint::Opaque,
+        Workload::Pod(_) if !mesh.h2_upgrade => ProtocolHint::Unknown,
+        Workload::Pod(_) | Workload::External(_) => ProtocolHint::Http2,
+    }
+}
+
+/// The proxy's own port, unless `port` is one of those that the proxy serves itself.
+fn inbound_port(workload: Workload<'_>, port: u16) -> Option<u16> {
+    let (inbound, admin) = match workload {
+        Workload::Pod(pod) => (pod.inbound_proxy_port, pod.admin_proxy_port),
+        Workload::External(workload) => (port_named(&workload.ports, PROXY_PORT_NAME, Protocol::Tcp), None),
+    };
+    let own = [admin.unwrap_or(DEFAULT_ADMIN_PORT), TAP_PORT].contains(&port);
+    (!own).then(|| inbound.unwrap_or(DEFAULT_INBOUND_PORT))
+}
+
+/// Whether no protocol is to be detected at the workload's port: its annotation or else the default says so, or a
+/// Server does.
+pub(crate) fn is_opaque(world: &World, mesh: &Mesh, workload: Workload<'_>, port: u16) -> bool {
+    let listed = workload.lists_port(OPAQUE_PORTS, port);
+    let namespace = &workload.meta().key.namespace;
+    listed.unwrap_or_else(|| mesh.default_opaque_ports.contains(port))
+        || World::in_namespace(&world.servers, namespace)
+            .any(|server| server.protocol == ServerProtocol::Opaque && serves(server, workload, port))
+}
+
+fn serves(server: &Server, workload: Workload<'_>, port: u16) -> bool {
+    selects(server, workload)
+        && match &server.port {
+            PortRef::Number(number) => *number == port,
+            PortRef::Name(name) => workload.named_ports().any(|named| named == (name, port)),
+        }
+}
+
+/// Whether the Server is of the workload's namespace and kind, and selects its labels.
+pub(crate) fn selects(server: &Server, workload: Workload<'_>) -> bool {
+    let meta = workload.meta();
+    server.meta.key.namespace == meta.key.namespace
+        && match (&server.selects, workload) {
+            (ServerSelector::Pods(selector), Workload::Pod(_))
+            | (ServerSelector::ExternalWorkloads(selector), Workload::External(_)) => selector.matches(&meta.labels),
+            _ => false,
+        }
+}
+
+/// The metric labels of the table in B.2.
+fn labels(workload: Workload<'_>, zones: Zones<'_>) -> Labels {
+    let mut labels = locality(zones);
+    let mut set = |name: &str, value: &str| labels.insert(name.into(), value.into());
+    let meta = workload.meta();
+    if let Some((kind, name)) = owner(meta) {
+        set(&kind, &name);
+    }
+    match workload {
+        Workload::Pod(pod) => {
+            set("pod", &meta.key.name);
+            set("serviceaccount", &pod.service_account);
+            for (label, name) in [(CONTROL_PLANE_NS, "control_plane_ns"), (POD_TEMPLATE_HASH, "pod_template_hash")] {
+                meta.labels.get(label).map(|value| set(name, value));
+            }
+        }
+        Workload::External(_) => {
+            set("external_workload", &meta.key.name);
+        }
+    }
+    labels
+}
+
+/// Where the endpoint is, and whether the client is there too.
+pub(crate) fn locality(zones: Zones<'_>) -> Labels {
+    let locality = match (zones.endpoint, zones.client) {
+        (Some(endpoint), Some(client)) if endpoint == client => "local",
+        (Some(_), Some(_)) => "remote",
+        _ => "unknown",
+    };
+    let zone = zones.endpoint.map(|zone| ("zone".into(), zone.into()));
+    zone.into_iter().chain([("zone_locality".into(), locality.into())]).collect()
+}
+
+/// The owner's kind and name as labels. A ReplicaSet named after its pods' template hash is a Deployment's; a Job is
+/// `k8s_job`, since `job` is the scraper's own label.
+fn owner(meta: &Meta) -> Option<(String, String)> {
+    let (kind, name) = meta.owner.as_ref()?;
+    let deployment = || name.strip_suffix(meta.labels.get(POD_TEMPLATE_HASH)?)?.strip_suffix('-');
+    Some(match (kind.as_str(), deployment()) {
+        ("ReplicaSet", Some(deployment)) => ("deployment".to_owned(), deployment.to_owned()),
+        ("Job", _) => ("k8s_job".to_owned(), name.clone()),
+        _ => (kind.to_ascii_lowercase(), name.clone()),
+    })
+}
