@@ -12,3 +12,6 @@ pub use server::{Caller, ServerIo, incoming};
 trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<IO: AsyncRead + AsyncWrite + Send + Unpin> Duplex for IO {}
+
+#[cfg(test)]
+mod tests;

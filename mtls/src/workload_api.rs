@@ -138,3 +138,6 @@ fn fingerprint(config: &Config) -> Fingerprint {
     };
     [of(&config.entries), of(&config.state_dir.join("ca.crt")), of(&config.state_dir.join("ca.key"))]
 }
+
+#[cfg(test)]
+mod tests;

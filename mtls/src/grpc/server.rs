@@ -87,7 +87,7 @@ async fn greet(tcp: TcpStream, client: SocketAddr, creds: &CredentialsWatch) -> 
     let failed = |error| TlsError::new(Refusal::HandshakeFailed, error);
     tcp.set_nodelay(true).map_err(failed)?;
     let local = tcp.local_addr().map_err(failed)?;
-    if is_loopback(client) && is_loopback(local) && !begins_tls(&tcp).await.map_err(failed)? {
+    if on_loopback(local, client) && !begins_tls(&tcp).await.map_err(failed)? {
         return Ok(ServerIo { io: Box::new(tcp), caller: Caller::Loopback });
     }
     let current = creds.borrow().clone();
@@ -97,8 +97,9 @@ async fn greet(tcp: TcpStream, client: SocketAddr, creds: &CredentialsWatch) -> 
     Ok(ServerIo { io: Box::new(accepted.stream), caller: Caller::Peer(peer) })
 }
 
-fn is_loopback(addr: SocketAddr) -> bool {
-    addr.ip().to_canonical().is_loopback()
+/// Whether a connection stays on this host, so that it may be plaintext.
+pub(super) fn on_loopback(local: SocketAddr, client: SocketAddr) -> bool {
+    [local, client].iter().all(|addr| addr.ip().to_canonical().is_loopback())
 }
 
 /// Whether the first byte is a TLS handshake record's; it stays in the socket.
