@@ -3,11 +3,18 @@
 //! Text becomes an [`Object`] once, here: addresses, ports, networks, identities and selectors are parsed, and what is
 //! invalid is refused with the file, the object and the field. [`World`] holds the latest of every object.
 
+mod cluster_ip;
+mod document;
+mod error;
+pub mod folder;
 mod identity;
 mod object;
+pub mod parse;
 mod selector;
 mod world;
 
+pub use cluster_ip::cluster_ips;
+pub use error::{FolderError, ManifestError};
 pub use identity::IdentityNames;
 pub use object::kubernetes::{
     ContainerPort, EndpointSlice, HttpProbe, Namespace, Pod, PortRef, Protocol, Service, ServicePort, SliceEndpoint,
