@@ -14,9 +14,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use std::{fs, io};
 
+use futures::StreamExt;
 use outrigger_model::TrustDomain;
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::sleep;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
@@ -79,20 +80,37 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     tracing::info!(event = "workload_api.listening", socket = %config.socket.display(),
         trust_domain = %config.trust_domain, entries = state.borrow().entries.len(), "the Workload API is served");
     let service = SpiffeWorkloadApiServer::new(Service { state, ttl: config.ttl });
+    let (stopping, stopped) = oneshot::channel();
     let until = async {
         tokio::select! {
             () = stop => {}
             () = follow(&config, seen, &sender) => {}
         }
         // The streams end with their state's sender; the server could not stop before them.
-        drop(sender);
+        drop((sender, stopping));
     };
-    let incoming = UnixListenerStream::new(listener);
-    let served = Server::builder().add_service(service).serve_with_incoming_shutdown(incoming, until).await;
+    // Without a pause the server would spin for as long as it is out of file descriptors.
+    let incoming = UnixListenerStream::new(listener).then(async |accepted| {
+        if accepted.is_err() {
+            sleep(Duration::from_millis(100)).await;
+        }
+        accepted
+    });
+    let serving = Server::builder().add_service(service).serve_with_incoming_shutdown(incoming, until);
+    let served = tokio::select! {
+        served = serving => served,
+        () = grace(stopped) => Ok(()),
+    };
     if let Err(error) = fs::remove_file(&config.socket) {
         tracing::debug!(event = "workload_api.socket_left", %error, "the socket was not removed");
     }
     Ok(served?)
+}
+
+/// Some time after the stop: a client that connected and never spoke must not hold it up.
+async fn grace(stopped: oneshot::Receiver<()>) {
+    let _ = stopped.await;
+    sleep(Duration::from_secs(2)).await;
 }
 
 fn load_entries(config: &Config) -> Result<Vec<Entry>, ServeError> {

@@ -154,6 +154,7 @@ async fn a_restarted_agent_is_found_again() {
     let mut agent = Agent::started(60, &ours(&[(WEB, "")])).await;
     let mut watch = agent.follow(None);
     let first = wait(&mut watch, |_| true).await;
+    let _silent = UnixStream::connect(&agent.config.socket).await.unwrap();
     agent.stop().await;
     assert!(!agent.config.socket.exists());
     assert_eq!(watch.borrow().as_ref().map(|creds| creds.revision()), Some(first.revision()), "what is held is kept");
