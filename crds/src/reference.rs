@@ -50,7 +50,7 @@ pub struct IdentityRef {
     /// ServiceAccount or Namespace.
     #[schemars(length(min = 1, max = 63), regex(pattern = KIND))]
     pub kind: String,
-    /// The object's name; every object of the kind if absent.
+    /// The object's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub name: Option<String>,
