@@ -1,0 +1,79 @@
+//! The command line.
+
+use crate::{Config, PortSet};
+use clap::Parser;
+use ipnet::IpNet;
+use outrigger_cluster::IdentityNames;
+use outrigger_model::{DefaultPolicy, TrustDomain};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// The policy controller: tells each workload's proxy who may call it.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "outrigger-policy", version)]
+pub struct Args {
+    /// Folder of manifests, followed for changes
+    #[arg(long, value_name = "DIR")]
+    pub manifests: PathBuf,
+    /// Where proxies ask
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8090")]
+    pub grpc_addr: SocketAddr,
+    /// Where /live, /ready, /metrics and /servers.json are
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9990")]
+    pub admin_addr: SocketAddr,
+    /// Socket of the SPIFFE Workload API; without it only loopback is served, in plaintext
+    #[arg(long, value_name = "PATH")]
+    pub spire_socket: Option<PathBuf>,
+    /// PEM file of trust anchors of our own trust domain, beside those that the Workload API sends
+    #[arg(long, value_name = "FILE", requires = "spire_socket")]
+    pub trust_anchors: Option<PathBuf>,
+    /// Namespace of the control plane, a part of Linkerd's names of ServiceAccounts
+    #[arg(long, value_name = "NAMESPACE", default_value = "linkerd")]
+    pub control_plane_namespace: String,
+    /// Domain of Linkerd's names of ServiceAccounts
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    pub identity_domain: String,
+    /// Trust domain of the SPIFFE ids of ServiceAccounts
+    #[arg(long, value_name = "DOMAIN", default_value = "root.linkerd.cluster.local")]
+    pub spiffe_trust_domain: TrustDomain,
+    /// What the policies cluster-authenticated and cluster-unauthenticated call the cluster
+    #[arg(
+        long,
+        value_name = "CIDRS",
+        value_delimiter = ',',
+        default_value = "10.0.0.0/8,100.64.0.0/10,172.16.0.0/12,192.168.0.0/16,fd00::/8"
+    )]
+    pub cluster_networks: Vec<IpNet>,
+    /// What holds at ports without a Server, unless an annotation says otherwise
+    #[arg(long, value_name = "POLICY", default_value = "all-unauthenticated")]
+    pub default_policy: DefaultPolicy,
+    /// Ports without protocol detection, unless an annotation says otherwise
+    #[arg(long, value_name = "PORTS", default_value = "25,587,3306,4444,5432,6379,9300,11211")]
+    pub default_opaque_ports: PortSet,
+    /// Where the kubelets' probes come from
+    #[arg(long, value_name = "CIDRS", value_delimiter = ',', default_value = "0.0.0.0/0,::/0")]
+    pub probe_networks: Vec<IpNet>,
+    /// What to log: a level, or levels by module
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    pub log_level: String,
+    /// How to log
+    #[arg(long, value_name = "FORMAT", default_value = "plain", value_parser = ["plain", "json"])]
+    pub log_format: String,
+}
+
+impl Args {
+    /// What policies are computed with.
+    pub fn config(&self) -> Config {
+        Config {
+            names: IdentityNames {
+                control_plane_namespace: self.control_plane_namespace.clone(),
+                identity_domain: self.identity_domain.clone(),
+                trust_domain: self.spiffe_trust_domain.clone(),
+            },
+            cluster_networks: self.cluster_networks.clone(),
+            default_policy: self.default_policy,
+            opaque_ports: self.default_opaque_ports.clone(),
+            probe_networks: self.probe_networks.clone(),
+        }
+    }
+}
