@@ -1,1 +1,30 @@
+//! The transparent proxy: what a workload sends and receives passes through it, under mutual TLS.
+//!
+//! `listen` accepts, `outbound` and `inbound` each tell a connection's journey in one function, and everything that is
+//! decided on the way is decided in `outrigger-proxy-core`.
 
+mod app;
+mod buffer;
+mod config;
+mod connect;
+mod control;
+mod detect;
+mod direct;
+mod drain;
+mod endpoint;
+mod env;
+mod http;
+mod inbound;
+mod link;
+mod listen;
+mod metrics;
+mod outbound;
+mod port;
+mod refused;
+mod relay;
+mod service;
+mod worker;
+
+pub use app::run;
+pub use config::Config;
+pub use env::InvalidEnvironment;

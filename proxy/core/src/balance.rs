@@ -115,7 +115,7 @@ fn pick_of_ready(count: usize, random: u64, now: Instant, candidate: impl Fn(usi
 
 /// Two different indices below `count`, or the only one twice.
 fn two(count: usize, random: u64) -> (usize, usize) {
-    let scale = |bits: u64, below: usize| ((bits & 0xffff_ffff) * below as u64 >> 32) as usize;
+    let scale = |bits: u64, below: usize| (((bits & 0xffff_ffff) * below as u64) >> 32) as usize;
     let first = scale(random, count);
     if count == 1 {
         return (0, 0);

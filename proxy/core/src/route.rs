@@ -69,6 +69,15 @@ impl Routes {
         Ok(Self { routes, matches })
     }
 
+    /// Whether some match has no condition at all: then every request finds a route.
+    pub fn take_everything(&self) -> bool {
+        let open = |m: &CompiledMatch| {
+            let anyone = m.path.as_ref().is_none_or(|path| matches!(path, Path::Prefix(prefix) if prefix.is_empty()));
+            anyone && m.fields.is_empty() && m.query.is_empty() && m.method.is_none()
+        };
+        self.matches.iter().any(|m| open(m) && self.routes[m.route].hosts.is_empty())
+    }
+
     /// The best route for the request and the rule of it that matched. `None`: refuse with "no route".
     pub fn find(&self, request: &Request<'_, '_>) -> Option<(&InboundRoute, &RouteRule)> {
         let mut best: Option<(Rank, &CompiledMatch)> = None;
@@ -127,8 +136,9 @@ impl Path {
         match self {
             Self::Exact(exact) => (**exact == *path).then_some((3, exact.len())),
             Self::Prefix(prefix) => {
+                // "/" is everything, `OPTIONS *` included.
                 let below = path.strip_prefix(&**prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-                below.then_some((2, prefix.len()))
+                (prefix.is_empty() || below).then_some((2, prefix.len()))
             }
             Self::Regex(regex) => regex.is_match(path.as_bytes()).then_some((1, regex.as_str().len())),
         }

@@ -1,0 +1,220 @@
+//! The process: the control thread with everything that exists once, and the workers that carry traffic.
+
+use crate::config::{Config, SocketOptions};
+use crate::control::{self, Control};
+use crate::listen::{self, Accepted};
+use crate::metrics::{Direction, Metrics};
+use crate::port::Policy;
+use crate::refused::Refused;
+use crate::worker::{Defaults, Worker};
+use crate::{inbound, outbound};
+use anyhow::{Context, Result};
+use outrigger_model::{DefaultPolicy, InboundPolicy, InboundProtocol, InboundRoute, Meta, Refusal, RouteRule};
+use outrigger_mtls::{CredentialsWatch, WorkloadApi};
+use prometheus_client::registry::Registry;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::net::TcpStream;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+
+/// Runs until SIGTERM or SIGINT, then drains. Fails if a port cannot be bound.
+pub fn run(config: Config) -> Result<()> {
+    let config = Arc::new(config);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, control_thread(config))
+}
+
+async fn control_thread(config: Arc<Config>) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut registry = Registry::default();
+    let metrics = Metrics::new(&mut registry);
+    let sockets = (0..config.workers).map(|_| Sockets::bind(&config)).collect::<Result<Vec<_>>>()?;
+    let admin = listen::bind(config.admin, false).with_context(|| taken("ADMIN_LISTEN_ADDR", config.admin))?;
+    let credentials = WorkloadApi {
+        socket: config.identity.socket.clone(),
+        expected_id: Some(config.identity.id.clone()),
+        anchors_pem: Some(config.identity.trust_anchors.clone()),
+    }
+    .follow();
+    let (control, asked) = Control::new();
+    tokio::task::spawn_local(control::follow(config.clone(), credentials.clone(), asked));
+    tokio::task::spawn_local(note_rotations(credentials.clone(), metrics.clone()));
+    tokio::spawn(serve_admin(admin, credentials.clone(), registry));
+    // Ports that are named are watched from the start, for the life of the process.
+    let _eager: Vec<_> = config.inbound.ports.iter().cloned().flatten().map(|port| control.watch_port(port)).collect();
+
+    let (drain, draining) = watch::channel(false);
+    let mut workers = Vec::new();
+    for sockets in sockets {
+        let parts = (config.clone(), credentials.clone(), metrics.clone(), control.clone(), draining.clone());
+        let worker = std::thread::Builder::new().name("worker".into());
+        workers.push(worker.spawn(move || worker_thread(sockets, parts))?);
+    }
+    drop(draining);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!(event = "drain.began", grace_seconds = config.grace.as_secs());
+    drain.send_replace(true);
+    // Every worker holds a receiver until it has drained.
+    if tokio::time::timeout(config.grace, drain.closed()).await.is_err() {
+        tracing::warn!(event = "drain.unfinished", "the grace period is over; what is still open is cut off");
+        std::process::exit(0);
+    }
+    tracing::info!(event = "drain.done");
+    Ok(())
+}
+
+fn taken(variable: &str, addr: SocketAddr) -> String {
+    format!("cannot listen on {addr}; if another process has the port, end it or set LINKERD2_PROXY_{variable}")
+}
+
+/// One worker's listening sockets.
+struct Sockets {
+    outbound: Vec<std::net::TcpListener>,
+    inbound: std::net::TcpListener,
+}
+
+impl Sockets {
+    fn bind(config: &Config) -> Result<Self> {
+        // Shared only among our own workers: two proxies on one port would split its traffic unnoticed.
+        let shared = config.workers > 1;
+        let bind = |variable, addr| listen::bind(addr, shared).with_context(|| taken(variable, addr));
+        let outbound = config.outbound.listen.iter().map(|addr| bind("OUTBOUND_LISTEN_ADDRS", *addr));
+        Ok(Self { outbound: outbound.collect::<Result<_>>()?, inbound: bind("INBOUND_LISTEN_ADDR", config.inbound.listen)? })
+    }
+}
+
+async fn note_rotations(mut credentials: CredentialsWatch, metrics: Metrics) {
+    loop {
+        if let Some(current) = credentials.borrow_and_update().clone() {
+            metrics.certificate(current.not_after());
+            tracing::info!(event = "svid.installed", id = %current.id(), revision = current.revision());
+        }
+        if credentials.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn serve_admin(listener: std::net::TcpListener, credentials: CredentialsWatch, registry: Registry) {
+    let ready = move || match credentials.borrow().as_ref() {
+        None => Err("not ready: the Workload API has sent no SVID yet".to_owned()),
+        Some(current) if current.expired(SystemTime::now()) => Err("not ready: the SVID has expired".to_owned()),
+        Some(_) => Ok(()),
+    };
+    match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => match outrigger_admin::serve(listener, ready, Arc::new(registry)).await {},
+        Err(error) => tracing::error!(event = "admin.failed", %error),
+    }
+}
+
+type Parts = (Arc<Config>, CredentialsWatch, Metrics, Control, watch::Receiver<bool>);
+
+fn worker_thread(sockets: Sockets, (config, credentials, metrics, control, draining): Parts) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return tracing::error!(event = "worker.failed", %error),
+    };
+    let worker = Worker::new(config.clone(), credentials, metrics, control, defaults(&config));
+    LocalSet::new().block_on(&runtime, work(worker, sockets, draining));
+}
+
+/// Accepts once there is an SVID, until the drain begins; then waits for the last connection.
+async fn work(worker: Rc<Worker>, sockets: Sockets, mut draining: watch::Receiver<bool>) {
+    let mut credentials = worker.credentials.clone();
+    let (inbound, outbound) = (worker.config.inbound.side.accepted, worker.config.outbound.side.accepted);
+    tokio::task::spawn_local(Rc::clone(&worker).sweep_forever());
+    let accepting = async {
+        if credentials.wait_for(Option::is_some).await.is_err() {
+            return std::future::pending().await;
+        }
+        let inbound = accept_forever(&worker, sockets.inbound, Direction::inbound, inbound);
+        let outbound = sockets.outbound.into_iter().map(|l| accept_forever(&worker, l, Direction::outbound, outbound));
+        futures::future::join(inbound, futures::future::join_all(outbound)).await;
+    };
+    tokio::select! {
+        () = accepting => {}
+        _ = draining.wait_for(|draining| *draining) => {}
+    }
+    worker.drain.begin();
+    while worker.connections() > 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn accept_forever(
+    worker: &Rc<Worker>,
+    listener: std::net::TcpListener,
+    direction: Direction,
+    options: SocketOptions,
+) {
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(event = "listen.failed", %error),
+    };
+    loop {
+        let (stream, client) = listen::accept(&listener).await;
+        listen::set_options(&stream, options);
+        tokio::task::spawn_local(connection(Rc::clone(worker), stream, client, direction));
+    }
+}
+
+/// One connection from its acceptance to its end; whatever refuses it is counted and logged here.
+async fn connection(worker: Rc<Worker>, stream: TcpStream, client: SocketAddr, direction: Direction) {
+    let _open = worker.metrics.open(direction);
+    let most = match direction {
+        Direction::inbound => worker.config.inbound.side.max_in_flight,
+        Direction::outbound => worker.config.outbound.side.max_in_flight,
+    };
+    let mut target = client;
+    let served = match worker.slot(most) {
+        Err(refusal) => Err(Refused::from(refusal)),
+        Ok(_slot) => match listen::original_dst(stream, client) {
+            Err(refused) => Err(refused),
+            Ok(accepted) => {
+                target = accepted.original_dst;
+                journey(&worker, accepted, direction).await
+            }
+        },
+    };
+    if let Err(refused) = served {
+        worker.refused(direction, client, target, &refused);
+    }
+}
+
+async fn journey(worker: &Rc<Worker>, accepted: Accepted, direction: Direction) -> Result<(), Refused> {
+    match direction {
+        Direction::inbound => Box::pin(inbound::serve(worker, accepted)).await,
+        Direction::outbound => Box::pin(outbound::serve(worker, accepted)).await,
+    }
+}
+
+/// The environment's default policy, for ports with and without detection.
+fn defaults(config: &Config) -> Defaults {
+    let Some(policy) = config.inbound.default_policy else { return Defaults::default() };
+    let make = |protocol| compile_default(policy, protocol, config).ok().map(Arc::new);
+    let route = InboundRoute {
+        meta: Meta::default_named("default"),
+        hosts: Vec::new(),
+        authorizations: Arc::default(),
+        rules: vec![RouteRule::default()],
+    };
+    let timeout = config.inbound.side.detect_timeout;
+    Defaults {
+        detect: make(InboundProtocol::Detect { timeout, routes: [route].into() }),
+        opaque: make(InboundProtocol::Opaque),
+    }
+}
+
+fn compile_default(policy: DefaultPolicy, protocol: InboundProtocol, config: &Config) -> Result<Policy, Refusal> {
+    let authorizations = policy.authorizations(&config.inbound.cluster_networks, false);
+    let policy = InboundPolicy { meta: Meta::default_named(policy.as_str()), protocol, authorizations };
+    Policy::compile(policy).map_err(|_| Refusal::PolicyInvalid)
+}

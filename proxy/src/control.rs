@@ -1,0 +1,129 @@
+//! What the controllers say, followed once per process on the control thread; workers read the newest of it.
+
+mod backoff;
+mod destination;
+mod policy;
+
+use crate::config::Config;
+use crate::port::PortState;
+use crate::service::Resolution;
+use outrigger_mtls::{CredentialsWatch, grpc};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+
+/// A worker's way to ask for a destination or a port. Locked only when one is new to the worker.
+#[derive(Clone)]
+pub struct Control {
+    destinations: Subjects<SocketAddr, Resolution>,
+    ports: Subjects<u16, PortState>,
+}
+
+/// The control thread's end of [`Control`].
+pub struct Asked {
+    destinations: mpsc::UnboundedReceiver<(SocketAddr, watch::Sender<Resolution>)>,
+    ports: mpsc::UnboundedReceiver<(u16, watch::Sender<PortState>)>,
+    control: Control,
+}
+
+struct Subjects<K, V> {
+    known: Arc<Mutex<HashMap<K, watch::Sender<V>>>>,
+    ask: mpsc::UnboundedSender<(K, watch::Sender<V>)>,
+}
+
+impl<K, V> Clone for Subjects<K, V> {
+    fn clone(&self) -> Self {
+        Self { known: Arc::clone(&self.known), ask: self.ask.clone() }
+    }
+}
+
+impl<K: Copy + Eq + Hash, V> Subjects<K, V> {
+    fn watch(&self, key: K, unknown: V) -> watch::Receiver<V> {
+        let mut known = self.known.lock();
+        if let Some(values) = known.get(&key) {
+            return values.subscribe();
+        }
+        let (values, newest) = watch::channel(unknown);
+        known.insert(key, values.clone());
+        // Fails only while the process ends; then nothing new will be known.
+        let _ = self.ask.send((key, values));
+        newest
+    }
+
+    /// Forgets the subject unless somebody has asked for it again.
+    fn forget(&self, key: K) -> bool {
+        let mut known = self.known.lock();
+        let unused = known.get(&key).is_none_or(|values| values.receiver_count() == 0);
+        if unused {
+            known.remove(&key);
+        }
+        unused
+    }
+}
+
+impl Control {
+    pub fn new() -> (Self, Asked) {
+        let (ask_destination, destinations) = mpsc::unbounded_channel();
+        let (ask_port, ports) = mpsc::unbounded_channel();
+        let control = Self {
+            destinations: Subjects { known: Arc::default(), ask: ask_destination },
+            ports: Subjects { known: Arc::default(), ask: ask_port },
+        };
+        (control.clone(), Asked { destinations, ports, control })
+    }
+
+    /// What is known of an original destination, now and later.
+    pub fn watch(&self, addr: SocketAddr) -> watch::Receiver<Resolution> {
+        self.destinations.watch(addr, Resolution::Waiting)
+    }
+
+    /// The policy of an inbound port, now and later.
+    pub fn watch_port(&self, port: u16) -> watch::Receiver<PortState> {
+        self.ports.watch(port, PortState::Waiting)
+    }
+}
+
+/// Follows whatever the workers ask for until it is dropped; needs a `LocalSet`.
+pub async fn follow(config: Arc<Config>, credentials: CredentialsWatch, mut asked: Asked) {
+    let destination = grpc::channel(config.destination.addr.clone(), credentials.clone());
+    let policy = grpc::channel(config.policy.addr.clone(), credentials);
+    loop {
+        tokio::select! {
+            Some((addr, values)) = asked.destinations.recv() => {
+                let (config, channel, subjects) = (config.clone(), destination.clone(), asked.control.destinations.clone());
+                tokio::task::spawn_local(async move {
+                    let following = destination::follow(addr, &config, channel, &values);
+                    until_unused(following, &values, || subjects.forget(addr)).await;
+                });
+            }
+            Some((port, values)) = asked.ports.recv() => {
+                let (config, channel, subjects) = (config.clone(), policy.clone(), asked.control.ports.clone());
+                tokio::task::spawn_local(async move {
+                    let following = policy::follow(port, &config, channel, &values);
+                    until_unused(following, &values, || subjects.forget(port)).await;
+                });
+            }
+            else => return,
+        }
+    }
+}
+
+/// Runs `following` until no worker reads the values any more.
+async fn until_unused<V>(following: impl Future<Output = ()>, values: &watch::Sender<V>, forget: impl Fn() -> bool) {
+    let unused = async {
+        loop {
+            values.closed().await;
+            if forget() {
+                return;
+            }
+        }
+    };
+    let mut unused = std::pin::pin!(unused);
+    tokio::select! {
+        () = following => unused.await,
+        () = &mut unused => {}
+    }
+}

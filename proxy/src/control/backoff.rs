@@ -1,0 +1,24 @@
+//! The pause before a stream is opened again.
+
+use outrigger_proxy_core::balance::Backoff;
+
+/// Counts failures in a row; a stream that delivered something starts anew.
+pub struct Retry {
+    backoff: Backoff,
+    failures: u32,
+}
+
+impl Retry {
+    pub fn new(backoff: Backoff) -> Self {
+        Self { backoff, failures: 0 }
+    }
+
+    pub fn succeeded(&mut self) {
+        self.failures = 0;
+    }
+
+    pub async fn pause(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+        tokio::time::sleep(self.backoff.delay(self.failures, rand::random())).await;
+    }
+}

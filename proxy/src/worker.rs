@@ -1,0 +1,169 @@
+//! One worker: a thread with a runtime, its view of destinations and ports, its pools. Nothing in it is locked.
+
+use crate::config::Config;
+use crate::control::Control;
+use crate::drain::Drain;
+use crate::endpoint::{Endpoint, Reach};
+use crate::metrics::{Direction, Metrics};
+use crate::port::{Policy, Port};
+use crate::refused::Refused;
+use crate::service::Service;
+use outrigger_model::Refusal;
+use outrigger_mtls::CredentialsWatch;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A worker's state; of one thread.
+pub struct Worker {
+    pub config: Arc<Config>,
+    pub credentials: CredentialsWatch,
+    pub metrics: Metrics,
+    pub drain: Drain,
+    control: Control,
+    /// What the environment allows until the controller has answered.
+    defaults: Defaults,
+    random: RefCell<SmallRng>,
+    destinations: RefCell<HashMap<SocketAddr, Rc<Service>>>,
+    ports: RefCell<HashMap<u16, (Port, Instant)>>,
+    applications: RefCell<HashMap<SocketAddr, Rc<Endpoint>>>,
+    connections: Cell<usize>,
+}
+
+/// The environment's default policy, for ports with and without detection.
+#[derive(Clone, Default)]
+pub struct Defaults {
+    pub detect: Option<Arc<Policy>>,
+    pub opaque: Option<Arc<Policy>>,
+}
+
+/// A slot of the worker, held by a connection.
+pub struct Slot(Rc<Worker>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get() - 1);
+    }
+}
+
+impl Worker {
+    pub fn new(
+        config: Arc<Config>,
+        credentials: CredentialsWatch,
+        metrics: Metrics,
+        control: Control,
+        defaults: Defaults,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            config,
+            credentials,
+            metrics,
+            control,
+            defaults,
+            drain: Drain::default(),
+            random: RefCell::new(SmallRng::from_rng(&mut rand::rng())),
+            destinations: RefCell::default(),
+            ports: RefCell::default(),
+            applications: RefCell::default(),
+            connections: Cell::new(0),
+        })
+    }
+
+    /// Room for one more connection, unless the worker is full or draining.
+    pub fn slot(self: &Rc<Self>, most: usize) -> Result<Slot, Refusal> {
+        if self.drain.draining() {
+            return Err(Refusal::Draining);
+        }
+        if self.connections.get() >= most {
+            return Err(Refusal::Overloaded);
+        }
+        self.connections.set(self.connections.get() + 1);
+        Ok(Slot(Rc::clone(self)))
+    }
+
+    pub fn connections(&self) -> usize {
+        self.connections.get()
+    }
+
+    /// 64 uniform bits.
+    pub fn random(&self) -> u64 {
+        self.random.borrow_mut().random()
+    }
+
+    /// Uniform in 0..1.
+    pub fn random_share(&self) -> f64 {
+        self.random.borrow_mut().random()
+    }
+
+    /// The destination at an original address; the first use asks the control thread to watch it.
+    pub fn destination(&self, addr: SocketAddr) -> Rc<Service> {
+        let mut destinations = self.destinations.borrow_mut();
+        let service = destinations.entry(addr).or_insert_with(|| Service::new(self.control.watch(addr), Instant::now()));
+        Rc::clone(service)
+    }
+
+    /// The policy of an inbound port; the first use asks the control thread to watch it.
+    pub fn port(&self, port: u16) -> Port {
+        let mut ports = self.ports.borrow_mut();
+        let (known, used) = ports.entry(port).or_insert_with(|| {
+            let opaque = self.config.inbound.opaque_ports.iter().any(|range| range.contains(&port));
+            let default = if opaque { &self.defaults.opaque } else { &self.defaults.detect };
+            (Port::new(self.control.watch_port(port), default.clone()), Instant::now())
+        });
+        *used = Instant::now();
+        known.clone()
+    }
+
+    /// The application's own address, with its idle connections.
+    pub fn application(&self, addr: SocketAddr) -> Rc<Endpoint> {
+        let mut applications = self.applications.borrow_mut();
+        let new = || {
+            let reach = Reach::Endpoint(outrigger_model::Endpoint::unmeshed(addr));
+            Endpoint::new(reach, Instant::now())
+        };
+        Rc::clone(applications.entry(addr).or_insert_with(new))
+    }
+
+    /// Counts and logs a refusal.
+    pub fn refused(&self, direction: Direction, client: SocketAddr, target: SocketAddr, refused: &Refused) {
+        let Refused { refusal, detail } = refused;
+        self.metrics.refused(direction, *refusal);
+        tracing::info!(
+            event = "refused", number = refusal.number(), reason = refusal.label(), ?direction, %client, %target,
+            detail = detail.as_deref(), "{refusal}",
+        );
+    }
+
+    /// An endpoint took no connection; another may have served the request, so this is not a refusal of it.
+    pub fn endpoint_failed(&self, endpoint: SocketAddr, refused: &Refused) {
+        let Refused { refusal, detail } = refused;
+        tracing::warn!(
+            event = "endpoint.failed", number = refusal.number(), reason = refusal.label(), %endpoint,
+            detail = detail.as_deref(), "{refusal}",
+        );
+    }
+
+    /// Once a second: closes idle connections and forgets what nobody has used for long.
+    pub async fn sweep_forever(self: Rc<Self>) {
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            ticks.tick().await;
+            let now = Instant::now();
+            let (outbound, inbound) = (&self.config.outbound, &self.config.inbound);
+            self.destinations.borrow_mut().retain(|_, service| {
+                let old = now.checked_sub(outbound.idle).unwrap_or(now);
+                service.sweep(now, outbound.side.pool_idle, old) || Rc::strong_count(service) > 1
+            });
+            self.ports.borrow_mut().retain(|_, (_, used)| now.duration_since(*used) < inbound.idle);
+            self.applications.borrow_mut().retain(|_, application| {
+                application.sweep(now, inbound.side.pool_idle);
+                application.has_idle() || Rc::strong_count(application) > 1
+            });
+        }
+    }
+}
