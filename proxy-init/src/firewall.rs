@@ -35,6 +35,8 @@ impl Firewall {
     }
 
     /// Removes our chains and the jumps to them from every back end; what others put there stays.
+    ///
+    /// The legacy back end's `nat` table stays too, empty: the kernel has it until the namespace ends.
     pub fn uninstall(&self) -> Result<(), Error> {
         let [v4, v6] = [Family::V4, Family::V6].map(|family| self.uninstall_family(family));
         if !(v4? | v6?) {

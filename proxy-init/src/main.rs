@@ -2,6 +2,7 @@
 
 mod args;
 
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -20,7 +21,9 @@ fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    if let Err(error) = args.options().validate() {
+    if !args.uninstall
+        && let Err(error) = args.options().validate()
+    {
         eprintln!("error: {error}");
         return ExitCode::from(USAGE);
     }
@@ -61,9 +64,9 @@ fn run(args: &Args) -> Result<(), Error> {
 
 fn log(args: &Args) {
     let subscriber =
-        tracing_subscriber::fmt().with_max_level(args.log_level).with_writer(std::io::stderr).with_target(false);
+        tracing_subscriber::fmt().with_max_level(args.log_level).with_writer(io::stderr).with_target(false);
     match args.log_format {
-        LogFormat::Plain => subscriber.init(),
+        LogFormat::Plain => subscriber.with_ansi(io::stderr().is_terminal()).init(),
         LogFormat::Json => subscriber.json().init(),
     }
 }

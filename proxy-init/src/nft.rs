@@ -59,5 +59,6 @@ fn list(family: Family) -> Result<Option<Option<String>>, Error> {
 }
 
 fn nft(args: &[&str]) -> io::Result<std::process::Output> {
-    Command::new("nft").args(args).output()
+    // Its words for "no such table" must not depend on the user's language.
+    Command::new("nft").args(args).env("LC_ALL", "C").output()
 }

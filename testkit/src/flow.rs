@@ -111,3 +111,55 @@ fn addresses(packet: &SlicedPacket<'_>) -> Option<(IpAddr, IpAddr)> {
 pub(crate) fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use etherparse::PacketBuilder;
+
+    use super::*;
+
+    const CLIENT: ([u8; 4], u16) = ([10, 0, 0, 1], 40000);
+    const SERVER: ([u8; 4], u16) = ([10, 0, 0, 2], 8080);
+
+    fn frame(from: ([u8; 4], u16), to: ([u8; 4], u16), sequence: u32, syn: bool, payload: &[u8]) -> Frame {
+        let builder = PacketBuilder::ethernet2([0; 6], [0; 6]).ipv4(from.0, to.0, 64).tcp(from.1, to.1, sequence, 1000);
+        let builder = if syn { builder.syn() } else { builder.ack(1) };
+        let mut bytes = Vec::new();
+        builder.write(&mut bytes, payload).unwrap();
+        Frame { at: SystemTime::UNIX_EPOCH, bytes }
+    }
+
+    fn sent(first: u32, pieces: &[(u32, &[u8])]) -> Vec<u8> {
+        let mut frames = vec![frame(CLIENT, SERVER, first, true, b"")];
+        let at = |offset: u32| first.wrapping_add(1).wrapping_add(offset);
+        frames.extend(pieces.iter().map(|(offset, bytes)| frame(CLIENT, SERVER, at(*offset), false, bytes)));
+        tcp_flows(&frames)[0].sent.bytes().to_vec()
+    }
+
+    #[test]
+    fn bytes_come_in_order_and_once_whatever_the_order_of_segments() {
+        for first in [7, u32::MAX - 3] {
+            assert_eq!(sent(first, &[(0, b"hello "), (6, b"world")]), b"hello world");
+            assert_eq!(sent(first, &[(6, b"world"), (0, b"hello ")]), b"hello world");
+            assert_eq!(sent(first, &[(0, b"hello "), (0, b"hello "), (0, b"hello world")]), b"hello world");
+            assert_eq!(sent(first, &[(6, b"world")]), b"", "what follows a gap waits");
+        }
+    }
+
+    #[test]
+    fn the_client_is_who_spoke_first_and_a_port_used_again_is_another_flow() {
+        let frames = [
+            frame(CLIENT, SERVER, 1, true, b""),
+            frame(SERVER, CLIENT, 50, false, b"banner"),
+            frame(CLIENT, SERVER, 2, false, b"one"),
+            frame(CLIENT, SERVER, 900, true, b""),
+            frame(CLIENT, SERVER, 901, false, b"two"),
+        ];
+        let flows = tcp_flows(&frames);
+        assert_eq!(flows.iter().map(|flow| flow.sent.bytes()).collect::<Vec<_>>(), [b"one", b"two"]);
+        assert_eq!(flows[0].received.bytes(), b"banner");
+        assert_eq!(flows[0].server.port(), 8080);
+    }
+}

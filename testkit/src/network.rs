@@ -154,7 +154,10 @@ fn free_id(state: &Path) -> Result<(String, Lock), Error> {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     loop {
         let id = format!("{}-{}", process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
-        if let Some(lock) = Lock::take(state, &id)? {
+        // A network that was kept may bear our process id, if its owner had it before us.
+        if let Some(mut lock) = Lock::take(state, &id)?
+            && !lock.is_kept()
+        {
             return Ok((id, lock));
         }
     }

@@ -49,6 +49,17 @@ fn hosts_reach_each_other_over_ipv4_and_at_once_over_ipv6() {
 }
 
 #[test]
+fn the_machines_own_namespace_sees_no_interface_of_ours() {
+    let (network, vm, pod) = pair();
+    let links = |args: &[&str]| String::from_utf8(Command::new("ip").args(args).output().unwrap().stdout).unwrap();
+    let switch = links(&["-n", network.switch(), "-o", "link"]);
+    let own = links(&["-o", "link"]);
+    for name in [vm.name(), pod.name(), "bridge"] {
+        assert!(switch.contains(&format!(" {name}")) && !own.contains(&format!(" {name}")), "{name}: {own}");
+    }
+}
+
+#[test]
 fn two_networks_use_the_same_addresses_at_once_and_leave_nothing_behind() {
     let networks: Vec<_> = thread::scope(|s| {
         let builders: Vec<_> = (0..2).map(|_| s.spawn(pair)).collect();
