@@ -87,7 +87,10 @@ impl Sockets {
         let shared = config.workers > 1;
         let bind = |variable, addr| listen::bind(addr, shared).with_context(|| taken(variable, addr));
         let outbound = config.outbound.listen.iter().map(|addr| bind("OUTBOUND_LISTEN_ADDRS", *addr));
-        Ok(Self { outbound: outbound.collect::<Result<_>>()?, inbound: bind("INBOUND_LISTEN_ADDR", config.inbound.listen)? })
+        Ok(Self {
+            outbound: outbound.collect::<Result<_>>()?,
+            inbound: bind("INBOUND_LISTEN_ADDR", config.inbound.listen)?,
+        })
     }
 }
 

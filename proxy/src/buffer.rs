@@ -12,27 +12,27 @@ thread_local! {
 
 /// Bytes read and not yet consumed.
 #[derive(Default)]
-pub struct Buffer {
+pub(crate) struct Buffer {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
 }
 
 impl Buffer {
-    pub fn data(&self) -> &[u8] {
+    pub(crate) fn data(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.end - self.start
     }
 
     /// Forgets the first `n` bytes.
-    pub fn consume(&mut self, n: usize) {
+    pub(crate) fn consume(&mut self, n: usize) {
         self.start += n;
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
@@ -40,7 +40,7 @@ impl Buffer {
     }
 
     /// Room to read into: a buffer of `capacity` bytes is taken, moved together or doubled as needed.
-    pub fn room(&mut self, capacity: usize) -> &mut [u8] {
+    pub(crate) fn room(&mut self, capacity: usize) -> &mut [u8] {
         if self.bytes.len() < capacity && self.is_empty() {
             self.park();
             self.bytes = take(capacity);
@@ -57,12 +57,12 @@ impl Buffer {
     }
 
     /// `n` bytes were read into the room.
-    pub fn filled(&mut self, n: usize) {
+    pub(crate) fn filled(&mut self, n: usize) {
         self.end += n;
     }
 
     /// Gives the memory back if nothing is in it.
-    pub fn park(&mut self) {
+    pub(crate) fn park(&mut self) {
         if self.is_empty() && !self.bytes.is_empty() {
             let bytes = std::mem::take(&mut self.bytes);
             // Fails only while the thread ends, when nobody reads any more.

@@ -125,7 +125,7 @@ impl Config {
                 identity: identity?,
                 destination: destination?,
                 policy: policy?,
-                admin: admin.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 4191))),
+                admin: admin.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 4191))),
                 grace,
                 workers,
             })
@@ -164,10 +164,15 @@ fn inbound<F: Fn(&str) -> Option<String>>(env: &mut Environment<F>) -> Inbound {
         cluster_networks: env.networks("POLICY_CLUSTER_NETWORKS").unwrap_or_default(),
         idle: env.duration("INBOUND_DISCOVERY_IDLE_TIMEOUT", Duration::from_secs(90)),
     };
-    let of_cluster =
-        matches!(inbound.default_policy, Some(DefaultPolicy::ClusterAuthenticated | DefaultPolicy::ClusterUnauthenticated));
+    let of_cluster = matches!(
+        inbound.default_policy,
+        Some(DefaultPolicy::ClusterAuthenticated | DefaultPolicy::ClusterUnauthenticated)
+    );
     if of_cluster && inbound.cluster_networks.is_empty() {
-        env.mistake("POLICY_CLUSTER_NETWORKS", "is not set, and INBOUND_DEFAULT_POLICY is about the cluster's networks");
+        env.mistake(
+            "POLICY_CLUSTER_NETWORKS",
+            "is not set, and INBOUND_DEFAULT_POLICY is about the cluster's networks",
+        );
     }
     inbound
 }
@@ -222,7 +227,7 @@ fn identity<F: Fn(&str) -> Option<String>>(env: &mut Environment<F>) -> Option<I
         env.mistake("IDENTITY_TRUST_ANCHORS", error);
     }
     let both = env.value::<DnsName>("IDENTITY_LOCAL_NAME", "a DNS name");
-    let id = env.value("IDENTITY_SERVER_ID", "a SPIFFE id or a DNS name").or(both.clone().map(Identity::Dns));
+    let id = env.value("IDENTITY_SERVER_ID", "a SPIFFE id or a DNS name").or_else(|| both.clone().map(Identity::Dns));
     let server_name = env.value("IDENTITY_SERVER_NAME", "a DNS name").or(both);
     for (name, missing) in [("IDENTITY_SERVER_ID", id.is_none()), ("IDENTITY_SERVER_NAME", server_name.is_none())] {
         if missing && env.text(name).is_none() {
@@ -231,7 +236,10 @@ fn identity<F: Fn(&str) -> Option<String>>(env: &mut Environment<F>) -> Option<I
     }
     let socket = env.text("IDENTITY_SPIRE_WORKLOAD_API_ADDRESS").or_else(|| env.text("IDENTITY_SPIRE_SOCKET"));
     if socket.is_none() {
-        env.mistake("IDENTITY_SPIRE_SOCKET", "is not set; set it to the Workload API's socket, unix:///path/to/api.sock");
+        env.mistake(
+            "IDENTITY_SPIRE_SOCKET",
+            "is not set; set it to the Workload API's socket, unix:///path/to/api.sock",
+        );
     }
     let socket = socket.map(|path| PathBuf::from(path.strip_prefix("unix:").unwrap_or(&path)));
     Some(IdentityConfig { id: id?, server_name: server_name?, socket: socket?, trust_anchors: trust_anchors? })

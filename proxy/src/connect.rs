@@ -21,7 +21,7 @@ enum Plan<'a> {
 }
 
 /// Connects to an endpoint of a service. `local`: the address is this workload's own, so the bytes stay on the host.
-pub async fn endpoint(
+pub(crate) async fn endpoint(
     reach: &Reach,
     session: Option<Session>,
     local: bool,
@@ -53,7 +53,8 @@ pub async fn endpoint(
 }
 
 fn plan(endpoint: &Endpoint, session: Option<Session>, local: bool) -> Result<Plan<'_>, Refused> {
-    let unusable = |why: &str| Refused::new(Refusal::EndpointIdentityUnusable, format_args!("{}: {why}", endpoint.addr));
+    let unusable =
+        |why: &str| Refused::new(Refusal::EndpointIdentityUnusable, format_args!("{}: {why}", endpoint.addr));
     if endpoint.addr.ip().to_canonical().is_loopback() {
         return Err(Refused::new(Refusal::LoopbackTarget, endpoint.addr));
     }
@@ -66,12 +67,14 @@ fn plan(endpoint: &Endpoint, session: Option<Session>, local: bool) -> Result<Pl
     };
     let (name, port) = match endpoint.authority_override.as_deref() {
         None => (None, endpoint.addr.port()),
-        Some(authority) => gateway_target(authority).ok_or_else(|| unusable("its authority override is no name:port"))?,
+        Some(authority) => {
+            gateway_target(authority).ok_or_else(|| unusable("its authority override is no name:port"))?
+        }
     };
     let wants_header = endpoint.inbound_port.is_some() || endpoint.authority_override.is_some();
     let session = session.filter(|_| endpoint.hint != ProtocolHint::Opaque);
     let header = NonZeroU16::new(port).filter(|_| wants_header).map(|port| TransportHeader { port, name, session });
-    let addr = SocketAddr::new(endpoint.addr.ip(), endpoint.inbound_port.unwrap_or(endpoint.addr.port()));
+    let addr = SocketAddr::new(endpoint.addr.ip(), endpoint.inbound_port.unwrap_or_else(|| endpoint.addr.port()));
     Ok(Plan::Mutual { addr, server_name, expected: id, header })
 }
 
@@ -81,7 +84,7 @@ fn gateway_target(authority: &str) -> Option<(Option<DnsName>, u16)> {
 }
 
 /// Connects in plaintext, to the application itself.
-pub async fn application(addr: SocketAddr, side: &Side) -> Result<Link, Refused> {
+pub(crate) async fn application(addr: SocketAddr, side: &Side) -> Result<Link, Refused> {
     let late = |_| Refused::new(Refusal::ConnectTimeout, addr);
     Ok(Link::plain(timeout(side.connect_timeout, tcp(addr, side)).await.map_err(late)??))
 }
@@ -138,7 +141,9 @@ mod tests {
         assert_eq!((header.port.get(), header.name, header.session), (80, None, Some(Session::Http1)));
 
         let opaque = Endpoint { hint: ProtocolHint::Opaque, ..direct.clone() };
-        let Ok(Plan::Mutual { header: Some(header), .. }) = plan(&opaque, Some(Session::Http1), false) else { panic!() };
+        let Ok(Plan::Mutual { header: Some(header), .. }) = plan(&opaque, Some(Session::Http1), false) else {
+            panic!()
+        };
         assert_eq!(header.session, None, "an opaque endpoint is told no HTTP version");
 
         let transparent = meshed("a.example", None);

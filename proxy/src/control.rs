@@ -17,13 +17,13 @@ use tokio::sync::{mpsc, watch};
 
 /// A worker's way to ask for a destination or a port. Locked only when one is new to the worker.
 #[derive(Clone)]
-pub struct Control {
+pub(crate) struct Control {
     destinations: Subjects<SocketAddr, Resolution>,
     ports: Subjects<u16, PortState>,
 }
 
 /// The control thread's end of [`Control`].
-pub struct Asked {
+pub(crate) struct Asked {
     destinations: mpsc::UnboundedReceiver<(SocketAddr, watch::Sender<Resolution>)>,
     ports: mpsc::UnboundedReceiver<(u16, watch::Sender<PortState>)>,
     control: Control,
@@ -65,7 +65,7 @@ impl<K: Copy + Eq + Hash, V> Subjects<K, V> {
 }
 
 impl Control {
-    pub fn new() -> (Self, Asked) {
+    pub(crate) fn new() -> (Self, Asked) {
         let (ask_destination, destinations) = mpsc::unbounded_channel();
         let (ask_port, ports) = mpsc::unbounded_channel();
         let control = Self {
@@ -76,18 +76,18 @@ impl Control {
     }
 
     /// What is known of an original destination, now and later.
-    pub fn watch(&self, addr: SocketAddr) -> watch::Receiver<Resolution> {
+    pub(crate) fn watch(&self, addr: SocketAddr) -> watch::Receiver<Resolution> {
         self.destinations.watch(addr, Resolution::Waiting)
     }
 
     /// The policy of an inbound port, now and later.
-    pub fn watch_port(&self, port: u16) -> watch::Receiver<PortState> {
+    pub(crate) fn watch_port(&self, port: u16) -> watch::Receiver<PortState> {
         self.ports.watch(port, PortState::Waiting)
     }
 }
 
 /// Follows whatever the workers ask for until it is dropped; needs a `LocalSet`.
-pub async fn follow(config: Arc<Config>, credentials: CredentialsWatch, mut asked: Asked) {
+pub(crate) async fn follow(config: Arc<Config>, credentials: CredentialsWatch, mut asked: Asked) {
     let destination = grpc::channel(config.destination.addr.clone(), credentials.clone());
     let policy = grpc::channel(config.policy.addr.clone(), credentials);
     loop {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// Whether the client begins a TLS handshake, and for which name. Nothing is consumed.
-pub async fn tls(client: &mut Link, within: Duration) -> Result<Hello, Refused> {
+pub(crate) async fn tls(client: &mut Link, within: Duration) -> Result<Hello, Refused> {
     let verdict = async {
         loop {
             match client_hello(client.inbox.data()) {
@@ -23,7 +23,7 @@ pub async fn tls(client: &mut Link, within: Duration) -> Result<Hello, Refused> 
 }
 
 /// Which HTTP the client speaks. Silence, and an end without a decision, mean bytes (A.1.5).
-pub async fn protocol(client: &mut Link, within: Duration) -> Http {
+pub(crate) async fn protocol(client: &mut Link, within: Duration) -> Http {
     let verdict = async {
         loop {
             match http(client.inbox.data()) {
@@ -37,7 +37,7 @@ pub async fn protocol(client: &mut Link, within: Duration) -> Http {
 }
 
 /// Reads the transport header that a client sends first on a proxy's own port (A.1.3).
-pub async fn header(client: &mut Link, within: Duration) -> Result<TransportHeader, Refused> {
+pub(crate) async fn header(client: &mut Link, within: Duration) -> Result<TransportHeader, Refused> {
     let invalid = |detail: &dyn std::fmt::Display| Refused::new(Refusal::TransportHeaderInvalid, detail);
     let read = async {
         loop {

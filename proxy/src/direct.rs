@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 /// The journey of a connection that a peer's proxy made to ours on purpose.
-pub async fn serve(worker: &Rc<Worker>, client: Link, from: SocketAddr, ours: IpAddr) -> Result<(), Refused> {
+pub(crate) async fn serve(worker: &Rc<Worker>, client: Link, from: SocketAddr, ours: IpAddr) -> Result<(), Refused> {
     let timeout = worker.config.inbound.side.detect_timeout;
     let accepted = Box::pin(accept(worker, client, Alpn::TransportHeader, timeout)).await?;
     let peer = accepted.peer.ok_or(Refusal::ClientCertificateRequired)?;

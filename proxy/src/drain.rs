@@ -6,28 +6,28 @@ use tokio::sync::Notify;
 
 /// An idle HTTP connection is served for so long after draining began: a peer's proxy pools connections for three
 /// seconds and may be sending a request on one just now.
-pub const LINGER: Duration = Duration::from_secs(5);
+pub(crate) const LINGER: Duration = Duration::from_secs(5);
 
 /// Whether a worker drains; of one thread.
 #[derive(Default)]
-pub struct Drain {
+pub(crate) struct Drain {
     draining: Cell<bool>,
     began: Notify,
 }
 
 impl Drain {
     /// Tells every connection of the worker.
-    pub fn begin(&self) {
+    pub(crate) fn begin(&self) {
         self.draining.set(true);
         self.began.notify_waiters();
     }
 
-    pub fn draining(&self) -> bool {
+    pub(crate) fn draining(&self) -> bool {
         self.draining.get()
     }
 
     /// Returns once draining begins.
-    pub async fn begins(&self) {
+    pub(crate) async fn begins(&self) {
         if !self.draining() {
             self.began.notified().await;
         }

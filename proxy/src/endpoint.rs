@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 /// What discovery says of one address of a service.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Reach {
+pub(crate) enum Reach {
     Endpoint(Address),
     /// It exists, but what was said of its identity cannot be read: it must not be reached.
     Unusable(SocketAddr, Box<str>),
 }
 
 impl Reach {
-    pub fn addr(&self) -> SocketAddr {
+    pub(crate) fn addr(&self) -> SocketAddr {
         match self {
             Self::Endpoint(endpoint) => endpoint.addr,
             Self::Unusable(addr, _) => *addr,
@@ -31,7 +31,7 @@ struct Idle {
 }
 
 /// One endpoint of a service, of one worker.
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     pub reach: Reach,
     load: RefCell<PeakEwma>,
     in_flight: Cell<u32>,
@@ -43,7 +43,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    pub fn new(reach: Reach, now: Instant) -> Rc<Self> {
+    pub(crate) fn new(reach: Reach, now: Instant) -> Rc<Self> {
         Rc::new(Self {
             reach,
             load: RefCell::new(PeakEwma::new(now)),
@@ -55,7 +55,7 @@ impl Endpoint {
         })
     }
 
-    pub fn candidate(&self, now: Instant) -> Candidate {
+    pub(crate) fn candidate(&self, now: Instant) -> Candidate {
         let weight = match &self.reach {
             Reach::Endpoint(endpoint) => endpoint.weight,
             Reach::Unusable(..) => 0,
@@ -65,42 +65,44 @@ impl Endpoint {
     }
 
     /// An idle connection that is still open, the last used first.
-    pub fn checkout(&self) -> Option<Link> {
+    pub(crate) fn checkout(&self) -> Option<Link> {
         let mut idle = self.idle.borrow_mut();
-        std::iter::from_fn(|| idle.pop()).map(|idle| idle.link).find_map(|mut link| link.idle_and_open().then_some(link))
+        std::iter::from_fn(|| idle.pop())
+            .map(|idle| idle.link)
+            .find_map(|mut link| link.idle_and_open().then_some(link))
     }
 
     /// It took a connection.
-    pub fn connected(&self) {
+    pub(crate) fn connected(&self) {
         self.failures.set(0);
         self.not_before.set(None);
     }
 
     /// It took none: its idle connections go too, and it is left alone for a while. `random` is uniform in 0..1.
-    pub fn failed(&self, backoff: &Backoff, now: Instant, random: f64) {
+    pub(crate) fn failed(&self, backoff: &Backoff, now: Instant, random: f64) {
         self.failures.set(self.failures.get().saturating_add(1));
         self.not_before.set(Some(now + backoff.delay(self.failures.get(), random)));
         self.idle.borrow_mut().clear();
     }
 
     /// Discovery no longer names it.
-    pub fn withdraw(&self) {
+    pub(crate) fn withdraw(&self) {
         self.withdrawn.set(true);
         self.idle.borrow_mut().clear();
     }
 
     /// Closes what was idle for longer than `limit`.
-    pub fn sweep(&self, now: Instant, limit: Duration) {
+    pub(crate) fn sweep(&self, now: Instant, limit: Duration) {
         self.idle.borrow_mut().retain(|idle| now.saturating_duration_since(idle.since) < limit);
     }
 
-    pub fn has_idle(&self) -> bool {
+    pub(crate) fn has_idle(&self) -> bool {
         !self.idle.borrow().is_empty()
     }
 }
 
 /// A connection to an endpoint, for one request or for its whole life. Counts as load until it is dropped.
-pub struct Lease {
+pub(crate) struct Lease {
     pub link: Link,
     /// It served another request before: if it ends without an answer, that says nothing of the endpoint.
     pub reused: bool,
@@ -116,22 +118,22 @@ impl Drop for InFlight {
 }
 
 impl Lease {
-    pub fn new(endpoint: Rc<Endpoint>, link: Link, reused: bool) -> Self {
+    pub(crate) fn new(endpoint: Rc<Endpoint>, link: Link, reused: bool) -> Self {
         endpoint.in_flight.set(endpoint.in_flight.get() + 1);
         Self { link, reused, load: InFlight(endpoint) }
     }
 
-    pub fn endpoint(&self) -> &Endpoint {
+    pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.load.0
     }
 
     /// The first byte of an answer came after `rtt`.
-    pub fn answered(&self, rtt: Duration, now: Instant) {
+    pub(crate) fn answered(&self, rtt: Duration, now: Instant) {
         self.endpoint().load.borrow_mut().observe(rtt, now);
     }
 
     /// Gives the connection back for the next request.
-    pub fn give_back(self, now: Instant, pool_size: usize) {
+    pub(crate) fn give_back(self, now: Instant, pool_size: usize) {
         let Self { mut link, load, .. } = self;
         let mut idle = load.0.idle.borrow_mut();
         if !load.0.withdrawn.get() && idle.len() < pool_size && link.inbox.is_empty() {

@@ -15,18 +15,18 @@ use thiserror::Error;
 pub struct InvalidEnvironment(pub Vec<String>);
 
 /// Reads `LINKERD2_PROXY_*` variables and collects the mistakes.
-pub struct Environment<F> {
+pub(crate) struct Environment<F> {
     read: F,
     mistakes: Vec<String>,
 }
 
 impl<F: Fn(&str) -> Option<String>> Environment<F> {
-    pub fn new(read: F) -> Self {
+    pub(crate) fn new(read: F) -> Self {
         Self { read, mistakes: Vec::new() }
     }
 
     /// Ends reading; `value` stands only if there was no mistake.
-    pub fn finish<T>(self, value: Option<T>) -> Result<T, InvalidEnvironment> {
+    pub(crate) fn finish<T>(self, value: Option<T>) -> Result<T, InvalidEnvironment> {
         match value {
             Some(value) if self.mistakes.is_empty() => Ok(value),
             _ => Err(InvalidEnvironment(self.mistakes)),
@@ -34,16 +34,16 @@ impl<F: Fn(&str) -> Option<String>> Environment<F> {
     }
 
     /// The variable's text; empty counts as unset.
-    pub fn text(&self, name: &str) -> Option<String> {
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
         (self.read)(&format!("LINKERD2_PROXY_{name}")).filter(|value| !value.trim().is_empty())
     }
 
-    pub fn mistake(&mut self, name: &str, why: impl Display) {
+    pub(crate) fn mistake(&mut self, name: &str, why: impl Display) {
         self.mistakes.push(format!("LINKERD2_PROXY_{name}: {why}"));
     }
 
     /// A variable that must be set.
-    pub fn required(&mut self, name: &str, form: &str) -> Option<String> {
+    pub(crate) fn required(&mut self, name: &str, form: &str) -> Option<String> {
         let value = self.text(name);
         if value.is_none() {
             self.mistake(name, format!("is not set; set it to {form}"));
@@ -52,7 +52,7 @@ impl<F: Fn(&str) -> Option<String>> Environment<F> {
     }
 
     /// Reads a value by `parse`; a mistake is noted with the value and the form that is wanted.
-    pub fn parsed<T>(&mut self, name: &str, form: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+    pub(crate) fn parsed<T>(&mut self, name: &str, form: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
         let value = self.text(name)?;
         let parsed = parse(value.trim());
         if parsed.is_none() {
@@ -62,46 +62,46 @@ impl<F: Fn(&str) -> Option<String>> Environment<F> {
     }
 
     /// Reads a value by its `FromStr`.
-    pub fn value<T: FromStr>(&mut self, name: &str, form: &str) -> Option<T> {
+    pub(crate) fn value<T: FromStr>(&mut self, name: &str, form: &str) -> Option<T> {
         self.parsed(name, form, |value| value.parse().ok())
     }
 
     /// A duration, or its default.
-    pub fn duration(&mut self, name: &str, default: Duration) -> Duration {
+    pub(crate) fn duration(&mut self, name: &str, default: Duration) -> Duration {
         self.optional_duration(name).unwrap_or(default)
     }
 
     /// A duration that is off where it is unset.
-    pub fn optional_duration(&mut self, name: &str) -> Option<Duration> {
+    pub(crate) fn optional_duration(&mut self, name: &str) -> Option<Duration> {
         self.parsed(name, "a duration such as 500ms, 10s, 5m, 1h or 1d", duration)
     }
 
     /// A number, or its default.
-    pub fn number(&mut self, name: &str, default: usize) -> usize {
+    pub(crate) fn number(&mut self, name: &str, default: usize) -> usize {
         self.value(name, "a whole number").unwrap_or(default)
     }
 
     /// A comma-separated list; unset is `None`.
-    pub fn list<T>(&mut self, name: &str, form: &str, parse: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+    pub(crate) fn list<T>(&mut self, name: &str, form: &str, parse: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
         self.parsed(name, form, |value| {
             value.split(',').map(str::trim).filter(|part| !part.is_empty()).map(&parse).collect()
         })
     }
 
-    pub fn addresses(&mut self, name: &str) -> Option<Vec<SocketAddr>> {
+    pub(crate) fn addresses(&mut self, name: &str) -> Option<Vec<SocketAddr>> {
         self.list(name, "a list of addresses such as 127.0.0.1:4140,[::1]:4140", |part| part.parse().ok())
     }
 
-    pub fn ips(&mut self, name: &str) -> Option<BTreeSet<IpAddr>> {
+    pub(crate) fn ips(&mut self, name: &str) -> Option<BTreeSet<IpAddr>> {
         let ips = self.list(name, "a list of IP addresses", |part| part.parse::<IpAddr>().ok());
         ips.map(|ips| ips.into_iter().map(|ip| ip.to_canonical()).collect())
     }
 
-    pub fn networks(&mut self, name: &str) -> Option<Vec<IpNet>> {
+    pub(crate) fn networks(&mut self, name: &str) -> Option<Vec<IpNet>> {
         self.list(name, "a list of networks such as 10.0.0.0/8,fd00::/8", |part| part.parse().ok())
     }
 
-    pub fn ports(&mut self, name: &str) -> Vec<RangeInclusive<u16>> {
+    pub(crate) fn ports(&mut self, name: &str) -> Vec<RangeInclusive<u16>> {
         self.list(name, "a list of ports and ranges such as 25,3306,8000-8080", port_range).unwrap_or_default()
     }
 }

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Who decides about requests, and where they go.
-pub enum Gate {
+pub(crate) enum Gate {
     Outbound(Rc<Service>),
     Inbound(Box<InboundGate>),
 }
@@ -65,7 +65,7 @@ impl Gate {
 }
 
 /// A connection that carries HTTP/1 requests.
-pub struct Connection {
+pub(crate) struct Connection {
     pub worker: Rc<Worker>,
     pub client: Link,
     pub gate: Gate,
@@ -91,13 +91,19 @@ struct Incoming {
 }
 
 impl Connection {
-    pub fn new(worker: &Rc<Worker>, client: Link, gate: Gate, authority: &str, ends: (SocketAddr, SocketAddr)) -> Self {
+    pub(crate) fn new(
+        worker: &Rc<Worker>,
+        client: Link,
+        gate: Gate,
+        authority: &str,
+        ends: (SocketAddr, SocketAddr),
+    ) -> Self {
         let series = worker.metrics.requests(gate.direction(), authority);
         Self { worker: Rc::clone(worker), client, gate, series, ends, onward: Vec::new(), back: Vec::new() }
     }
 
     /// Serves until the client ends the connection, a request cannot be framed, or the worker drains.
-    pub async fn serve(mut self) -> Result<(), Refused> {
+    pub(crate) async fn serve(mut self) -> Result<(), Refused> {
         while let Some(incoming) = self.next().await {
             let started = Instant::now();
             self.series.request();

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A connection's journey: the policy of its port, TLS, what it speaks, who may come in, the application.
-pub async fn serve(worker: &Rc<Worker>, accepted: Accepted) -> Result<(), Refused> {
+pub(crate) async fn serve(worker: &Rc<Worker>, accepted: Accepted) -> Result<(), Refused> {
     let config = &worker.config.inbound;
     let target = accepted.original_dst;
     if !config.ips.is_empty() && !config.ips.contains(&target.ip().to_canonical()) {
@@ -51,7 +51,7 @@ pub async fn serve(worker: &Rc<Worker>, accepted: Accepted) -> Result<(), Refuse
 }
 
 /// A connection that has arrived: who it is from and what it is for.
-pub struct Arrival {
+pub(crate) struct Arrival {
     pub from: SocketAddr,
     pub tls: Tls,
     /// The application's address.
@@ -60,7 +60,7 @@ pub struct Arrival {
 }
 
 /// How the client secured the connection.
-pub enum Tls {
+pub(crate) enum Tls {
     None,
     Anonymous,
     Authenticated(Peer),
@@ -87,7 +87,8 @@ impl Arrival {
 /// Ends TLS if the client asks for our name; other TLS, and plaintext, pass as they are (A.1.2).
 async fn secure(worker: &Worker, mut client: Link, timeout: Duration) -> Result<(Link, Tls), Refused> {
     let hello = detect::tls(&mut client, timeout).await?;
-    let ours = matches!(&hello, Hello::Tls { sni: Some(name) } if *name == *worker.config.identity.server_name.as_str());
+    let ours =
+        matches!(&hello, Hello::Tls { sni: Some(name) } if *name == *worker.config.identity.server_name.as_str());
     if !ours {
         return Ok((client, Tls::None));
     }
@@ -97,7 +98,7 @@ async fn secure(worker: &Worker, mut client: Link, timeout: Duration) -> Result<
 }
 
 /// Completes a client's TLS handshake with our SVID.
-pub async fn accept(
+pub(crate) async fn accept(
     worker: &Worker,
     client: Link,
     alpn: Alpn,
@@ -129,7 +130,7 @@ async fn protocol(policy: &Policy, tls: &Tls, client: &mut Link) -> Http {
 const DETECT_UNDER_TLS: Duration = Duration::from_secs(10);
 
 /// HTTP/2 passes as bytes, so a port whose routes decide who may send what cannot take it.
-pub async fn forward_http2(worker: &Rc<Worker>, client: Link, mut arrival: Arrival) -> Result<(), Refused> {
+pub(crate) async fn forward_http2(worker: &Rc<Worker>, client: Link, mut arrival: Arrival) -> Result<(), Refused> {
     if arrival.port.current()?.decides_by_route() {
         return Err(Refused::new(Refusal::ProtocolNotServed, "HTTP/2 to a port whose routes decide"));
     }
@@ -137,7 +138,7 @@ pub async fn forward_http2(worker: &Rc<Worker>, client: Link, mut arrival: Arriv
 }
 
 /// Serves HTTP/1, each request on its own merits.
-pub async fn requests(worker: &Rc<Worker>, client: Link, arrival: Arrival) -> Result<(), Refused> {
+pub(crate) async fn requests(worker: &Rc<Worker>, client: Link, arrival: Arrival) -> Result<(), Refused> {
     let ends = (arrival.from, arrival.to);
     let application = worker.application(arrival.to);
     let client_id = arrival.peer().map(|peer| peer.identity().as_str().into());
@@ -147,7 +148,7 @@ pub async fn requests(worker: &Rc<Worker>, client: Link, arrival: Arrival) -> Re
 }
 
 /// Forwards bytes while the policy admits the client; ends the connection when it no longer does (A.3.3).
-pub async fn forward(worker: &Worker, client: Link, mut arrival: Arrival) -> Result<(), Refused> {
+pub(crate) async fn forward(worker: &Worker, client: Link, mut arrival: Arrival) -> Result<(), Refused> {
     guard_loop(worker, arrival.to)?;
     arrival.port.current()?.admit_connection(arrival.client())?;
     let mut application = connect::application(arrival.to, &worker.config.inbound.side).await?.opaque();
@@ -175,7 +176,7 @@ fn guard_loop(worker: &Worker, target: SocketAddr) -> Result<(), Refused> {
 }
 
 /// What an HTTP connection asks before each request.
-pub struct InboundGate {
+pub(crate) struct InboundGate {
     application: Rc<Endpoint>,
     /// For `l5d-client-id`.
     pub client_id: Option<Box<str>>,
@@ -193,7 +194,7 @@ struct Admission {
 
 impl InboundGate {
     /// Whether the request may go on; the newest policy decides.
-    pub fn admit(&self, request: &Request<'_, '_>) -> Result<(), Refused> {
+    pub(crate) fn admit(&self, request: &Request<'_, '_>) -> Result<(), Refused> {
         let mut admission = self.admission.borrow_mut();
         if admission.policy.is_none() || admission.port.has_changed() {
             let policy = admission.port.current()?;
@@ -209,7 +210,7 @@ impl InboundGate {
     }
 
     /// A connection to the application.
-    pub async fn lease(&self, worker: &Worker, fresh: bool) -> Result<Lease, Refused> {
+    pub(crate) async fn lease(&self, worker: &Worker, fresh: bool) -> Result<Lease, Refused> {
         guard_loop(worker, self.arrival.to)?;
         let pooled = if fresh { None } else { self.application.checkout() };
         let reused = pooled.is_some();

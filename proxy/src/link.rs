@@ -13,13 +13,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 /// Read buffers of HTTP connections.
-pub const HTTP_BUFFER: usize = 16 * 1024;
+pub(crate) const HTTP_BUFFER: usize = 16 * 1024;
 
 /// Read buffers of relayed connections: 8 kB costs 40 % more per byte (hotpath.md §5).
-pub const OPAQUE_BUFFER: usize = 64 * 1024;
+pub(crate) const OPAQUE_BUFFER: usize = 64 * 1024;
 
 /// A TCP stream whose first bytes were already read, to tell what it speaks.
-pub struct Prefixed {
+pub(crate) struct Prefixed {
     prefix: Vec<u8>,
     at: usize,
     stream: TcpStream,
@@ -31,7 +31,7 @@ enum Io {
 }
 
 /// A connection and what has been read from it and not yet used.
-pub struct Link {
+pub(crate) struct Link {
     io: Io,
     /// Bytes read and not yet consumed.
     pub inbox: Buffer,
@@ -40,23 +40,23 @@ pub struct Link {
 
 impl Link {
     /// A plain connection.
-    pub fn plain(stream: TcpStream) -> Self {
+    pub(crate) fn plain(stream: TcpStream) -> Self {
         Self { io: Io::Plain(stream), inbox: Buffer::default(), capacity: HTTP_BUFFER }
     }
 
     /// A TLS connection whose handshake is done.
-    pub fn tls(stream: TlsStream<Prefixed>) -> Self {
+    pub(crate) fn tls(stream: TlsStream<Prefixed>) -> Self {
         Self { io: Io::Tls(Box::new(stream)), inbox: Buffer::default(), capacity: HTTP_BUFFER }
     }
 
     /// Reads in larger pieces from now on.
-    pub fn opaque(mut self) -> Self {
+    pub(crate) fn opaque(mut self) -> Self {
         self.capacity = OPAQUE_BUFFER;
         self
     }
 
     /// The plain stream, with the bytes that were read from it before it. `None` for TLS.
-    pub fn into_prefixed(self) -> Option<Prefixed> {
+    pub(crate) fn into_prefixed(self) -> Option<Prefixed> {
         match self.io {
             Io::Plain(stream) => Some(Prefixed { prefix: self.inbox.data().to_vec(), at: 0, stream }),
             Io::Tls(_) => None,
@@ -64,7 +64,7 @@ impl Link {
     }
 
     /// Reads once, whatever is there. `Ok(0)`: the other side will send no more.
-    pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut room = ReadBuf::new(self.inbox.room(self.capacity));
         let read = match &mut self.io {
             Io::Plain(stream) => Pin::new(stream).poll_read(cx, &mut room),
@@ -80,7 +80,7 @@ impl Link {
 
     /// Writes `head` and then `body`, in one piece where the kernel takes it. `sent` counts what has gone and must be 0
     /// at the first call; at the end everything is in the kernel's hands.
-    pub fn poll_send(
+    pub(crate) fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
         head: &[u8],
@@ -119,7 +119,7 @@ impl Link {
     }
 
     /// Says that nothing more will be sent (FIN, and close_notify before it under TLS).
-    pub fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.io {
             Io::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Io::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
@@ -127,23 +127,23 @@ impl Link {
     }
 
     /// See [`Link::poll_fill`].
-    pub async fn fill(&mut self) -> io::Result<usize> {
+    pub(crate) async fn fill(&mut self) -> io::Result<usize> {
         poll_fn(|cx| self.poll_fill(cx)).await
     }
 
     /// See [`Link::poll_send`].
-    pub async fn send(&mut self, head: &[u8], body: &[u8]) -> io::Result<()> {
+    pub(crate) async fn send(&mut self, head: &[u8], body: &[u8]) -> io::Result<()> {
         let mut sent = 0;
         poll_fn(|cx| self.poll_send(cx, head, body, &mut sent)).await
     }
 
     /// See [`Link::poll_close`].
-    pub async fn close(&mut self) -> io::Result<()> {
+    pub(crate) async fn close(&mut self) -> io::Result<()> {
         poll_fn(|cx| self.poll_close(cx)).await
     }
 
     /// Whether an idle connection can take a request: still open, and silent. Asks the kernel only if it signalled.
-    pub fn idle_and_open(&mut self) -> bool {
+    pub(crate) fn idle_and_open(&mut self) -> bool {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         self.inbox.is_empty() && self.poll_fill(&mut cx).is_pending()
     }

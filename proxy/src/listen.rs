@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
 /// A connection that the redirect rules brought here.
-pub struct Accepted {
+pub(crate) struct Accepted {
     pub stream: TcpStream,
     /// IPv4-mapped addresses are IPv4 ones.
     pub client: SocketAddr,
@@ -19,7 +19,7 @@ pub struct Accepted {
 }
 
 /// Binds and listens. `shared`: other workers bind the same address (SO_REUSEPORT).
-pub fn bind(addr: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
+pub(crate) fn bind(addr: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
@@ -30,7 +30,7 @@ pub fn bind(addr: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener>
 }
 
 /// Waits for a connection. An error of the listener itself (out of descriptors, say) is logged and waited out.
-pub async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok((stream, client)) => {
@@ -45,7 +45,7 @@ pub async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
 }
 
 /// Reads the original destination. The client's address decides the family: an IPv6 socket also carries IPv4 (A.1).
-pub fn original_dst(stream: TcpStream, client: SocketAddr) -> Result<Accepted, Refused> {
+pub(crate) fn original_dst(stream: TcpStream, client: SocketAddr) -> Result<Accepted, Refused> {
     let socket = SockRef::from(&stream);
     let read = if client.is_ipv4() { socket.original_dst_v4() } else { socket.original_dst_v6() };
     let addr = read.map_err(|error| Refused::new(Refusal::NoOriginalDestination, error))?;
@@ -54,7 +54,7 @@ pub fn original_dst(stream: TcpStream, client: SocketAddr) -> Result<Accepted, R
 }
 
 /// TCP_NODELAY and what the configuration asks for. A socket that refuses an option is used all the same.
-pub fn set_options(stream: &TcpStream, options: SocketOptions) {
+pub(crate) fn set_options(stream: &TcpStream, options: SocketOptions) {
     let socket = SockRef::from(stream);
     let keepalive = |time| socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(time));
     let set = [

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Seen from the workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[allow(non_camel_case_types, reason = "the names are the label's values")]
-pub enum Direction {
+pub(crate) enum Direction {
     inbound,
     outbound,
 }
@@ -47,7 +47,7 @@ struct RefusalLabels {
 
 /// Every metric of the process; cloning shares them.
 #[derive(Clone)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     requests: Family<TargetLabels, Counter>,
     responses: Family<ResponseLabels, Counter>,
     latencies: Family<TargetLabels, Histogram, fn() -> Histogram>,
@@ -68,7 +68,7 @@ fn latency_histogram() -> Histogram {
 
 impl Metrics {
     /// Registers everything under Linkerd's names, ours beside them.
-    pub fn new(registry: &mut Registry) -> Self {
+    pub(crate) fn new(registry: &mut Registry) -> Self {
         let metrics = Self {
             requests: Family::default(),
             responses: Family::default(),
@@ -107,13 +107,13 @@ impl Metrics {
         metrics
     }
 
-    pub fn refused(&self, direction: Direction, refusal: Refusal) {
+    pub(crate) fn refused(&self, direction: Direction, refusal: Refusal) {
         let labels = RefusalLabels { direction, reason: refusal.label(), number: refusal.number() };
         self.refusals.get_or_create(&labels).inc();
     }
 
     /// Counts a connection as open until the guard is dropped.
-    pub fn open(&self, direction: Direction) -> OpenConnection {
+    pub(crate) fn open(&self, direction: Direction) -> OpenConnection {
         let labels = ConnectionLabels { direction };
         self.opened.get_or_create(&labels).inc();
         let gauge = self.open.get_or_create(&labels).clone();
@@ -121,23 +121,23 @@ impl Metrics {
         OpenConnection(gauge)
     }
 
-    pub fn carried(&self, direction: Direction, from_client: u64, to_client: u64) {
+    pub(crate) fn carried(&self, direction: Direction, from_client: u64, to_client: u64) {
         let labels = ConnectionLabels { direction };
         self.bytes_read.get_or_create(&labels).inc_by(from_client);
         self.bytes_written.get_or_create(&labels).inc_by(to_client);
     }
 
-    pub fn retried(&self) {
+    pub(crate) fn retried(&self) {
         self.retries.inc();
     }
 
-    pub fn certificate(&self, not_after: SystemTime) {
+    pub(crate) fn certificate(&self, not_after: SystemTime) {
         self.certificate_expiry.set(seconds(not_after));
         self.certificate_refreshes.inc();
     }
 
     /// The handles of one destination's or port's requests.
-    pub fn requests(&self, direction: Direction, authority: &str) -> Rc<RequestSeries> {
+    pub(crate) fn requests(&self, direction: Direction, authority: &str) -> Rc<RequestSeries> {
         let labels = TargetLabels { direction, authority: authority.to_owned() };
         Rc::new(RequestSeries {
             requests: self.requests.get_or_create(&labels).clone(),
@@ -150,7 +150,7 @@ impl Metrics {
 }
 
 /// See [`Metrics::open`].
-pub struct OpenConnection(Gauge);
+pub(crate) struct OpenConnection(Gauge);
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
@@ -159,7 +159,7 @@ impl Drop for OpenConnection {
 }
 
 /// See [`Metrics::requests`].
-pub struct RequestSeries {
+pub(crate) struct RequestSeries {
     requests: Counter,
     latency: Histogram,
     /// The few statuses that a destination answers with.
@@ -169,11 +169,11 @@ pub struct RequestSeries {
 }
 
 impl RequestSeries {
-    pub fn request(&self) {
+    pub(crate) fn request(&self) {
         self.requests.inc();
     }
 
-    pub fn response(&self, status: u16, latency: Duration) {
+    pub(crate) fn response(&self, status: u16, latency: Duration) {
         self.latency.observe(latency.as_secs_f64() * 1e3);
         let mut statuses = self.statuses.borrow_mut();
         if let Some((_, counter)) = statuses.iter().find(|(known, _)| *known == status) {

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 /// A connection's journey: resolve where it was going, find out what it speaks, forward it.
-pub async fn serve(worker: &Rc<Worker>, accepted: Accepted) -> Result<(), Refused> {
+pub(crate) async fn serve(worker: &Rc<Worker>, accepted: Accepted) -> Result<(), Refused> {
     let target = accepted.original_dst;
     if worker.config.outbound.listen.contains(&target) {
         return Err(Refusal::Loop.into());

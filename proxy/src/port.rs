@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 /// What is known of a port's policy.
 #[derive(Debug, Clone)]
-pub enum PortState {
+pub(crate) enum PortState {
     /// The controller has not answered yet.
     Waiting,
     Known(Arc<Policy>),
@@ -21,14 +21,14 @@ pub enum PortState {
 
 /// A policy with its routes compiled.
 #[derive(Debug)]
-pub struct Policy {
+pub(crate) struct Policy {
     pub policy: InboundPolicy,
     routes: Routes,
 }
 
 impl Policy {
     /// Compiles the routes; the error names what does not compile.
-    pub fn compile(policy: InboundPolicy) -> Result<Self, String> {
+    pub(crate) fn compile(policy: InboundPolicy) -> Result<Self, String> {
         let routes = match &policy.protocol {
             InboundProtocol::Detect { routes, .. }
             | InboundProtocol::Http1 { routes }
@@ -46,13 +46,17 @@ impl Policy {
     }
 
     /// Whether the client may open a connection that carries bytes.
-    pub fn admit_connection(&self, client: Client<'_>) -> Result<&Authorization, Refused> {
+    pub(crate) fn admit_connection(&self, client: Client<'_>) -> Result<&Authorization, Refused> {
         let denied = || Refused::new(Refusal::ConnectionUnauthorized, &self.policy.meta);
         authorize(&self.policy.authorizations, client).ok_or_else(denied)
     }
 
     /// Whether the client may send the request: a route must match, and the route or the port must admit it.
-    pub fn admit_request(&self, client: Client<'_>, request: &Request<'_, '_>) -> Result<&Authorization, Refused> {
+    pub(crate) fn admit_request(
+        &self,
+        client: Client<'_>,
+        request: &Request<'_, '_>,
+    ) -> Result<&Authorization, Refused> {
         let (route, _) = self.routes.find(request).ok_or_else(|| Refused::new(Refusal::NoRoute, &self.policy.meta))?;
         let admitted =
             authorize(&route.authorizations, client).or_else(|| authorize(&self.policy.authorizations, client));
@@ -60,12 +64,12 @@ impl Policy {
     }
 
     /// Whether a route takes every request, so that none needs to be looked for.
-    pub fn takes_every_request(&self) -> bool {
+    pub(crate) fn takes_every_request(&self) -> bool {
         self.routes.take_everything()
     }
 
     /// Whether some route admits clients that the port itself does not: then every request must be seen.
-    pub fn decides_by_route(&self) -> bool {
+    pub(crate) fn decides_by_route(&self) -> bool {
         match &self.policy.protocol {
             InboundProtocol::Detect { routes, .. }
             | InboundProtocol::Http1 { routes }
@@ -78,26 +82,26 @@ impl Policy {
 
 /// A port's policy, kept in step with the controller. Each connection has one of its own.
 #[derive(Clone)]
-pub struct Port {
+pub(crate) struct Port {
     source: watch::Receiver<PortState>,
     /// What holds until the controller answers, if the environment says so.
     default: Option<Arc<Policy>>,
 }
 
 impl Port {
-    pub fn new(source: watch::Receiver<PortState>, default: Option<Arc<Policy>>) -> Self {
+    pub(crate) fn new(source: watch::Receiver<PortState>, default: Option<Arc<Policy>>) -> Self {
         Self { source, default }
     }
 
     /// The policy, waiting at most `within` for the first answer; then the environment's default, else a refusal.
-    pub async fn resolved(&mut self, within: Duration) -> Result<Arc<Policy>, Refused> {
+    pub(crate) async fn resolved(&mut self, within: Duration) -> Result<Arc<Policy>, Refused> {
         let answer = self.source.wait_for(|state| !matches!(state, PortState::Waiting));
         let _ = tokio::time::timeout(within, answer).await;
         self.current()
     }
 
     /// The policy of this moment; [`Port::changed`] speaks of what comes after it.
-    pub fn current(&mut self) -> Result<Arc<Policy>, Refused> {
+    pub(crate) fn current(&mut self) -> Result<Arc<Policy>, Refused> {
         match &*self.source.borrow_and_update() {
             PortState::Known(policy) => Ok(policy.clone()),
             PortState::Invalid(why) => Err(Refused::new(Refusal::PolicyInvalid, why)),
@@ -106,12 +110,12 @@ impl Port {
     }
 
     /// Whether the controller has sent another policy since [`Port::current`]; one atomic load.
-    pub fn has_changed(&self) -> bool {
+    pub(crate) fn has_changed(&self) -> bool {
         self.source.has_changed().unwrap_or(false)
     }
 
     /// Returns once [`Port::has_changed`].
-    pub async fn changed(&mut self) {
+    pub(crate) async fn changed(&mut self) {
         if self.source.changed().await.is_err() {
             // The control thread has ended: the last policy stands.
             std::future::pending::<()>().await;
@@ -143,6 +147,10 @@ mod tests {
         assert!(with_default.resolved(Duration::from_secs(10)).await.is_ok(), "the explicit default holds instead");
 
         states.send_replace(PortState::Invalid("no kind".into()));
-        assert_eq!(with_default.current().unwrap_err().refusal, Refusal::PolicyInvalid, "an answer replaces the default");
+        assert_eq!(
+            with_default.current().unwrap_err().refusal,
+            Refusal::PolicyInvalid,
+            "an answer replaces the default"
+        );
     }
 }

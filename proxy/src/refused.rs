@@ -5,14 +5,14 @@ use std::fmt;
 
 /// Why a connection or request goes no further, and what was seen.
 #[derive(Debug)]
-pub struct Refused {
+pub(crate) struct Refused {
     pub refusal: Refusal,
     /// The particular cause, where the refusal's sentence does not say it all.
     pub detail: Option<Box<str>>,
 }
 
 impl Refused {
-    pub fn new(refusal: Refusal, detail: impl fmt::Display) -> Self {
+    pub(crate) fn new(refusal: Refusal, detail: impl fmt::Display) -> Self {
         Self { refusal, detail: Some(detail.to_string().into()) }
     }
 }

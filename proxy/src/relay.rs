@@ -39,13 +39,13 @@ impl Direction {
 
 /// Bytes that a relay carried.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Carried {
+pub(crate) struct Carried {
     pub from_client: u64,
     pub to_client: u64,
 }
 
 /// Relays until both directions have ended or one has failed. What is already in an inbox goes first.
-pub async fn relay(client: &mut Link, upstream: &mut Link) -> (Carried, io::Result<()>) {
+pub(crate) async fn relay(client: &mut Link, upstream: &mut Link) -> (Carried, io::Result<()>) {
     let (mut up, mut down) = (Direction::default(), Direction::default());
     let result = poll_fn(|cx| {
         let up = up.poll(client, upstream, cx)?;

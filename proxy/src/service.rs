@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 /// What discovery knows of an original destination.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Resolution {
+pub(crate) enum Resolution {
     /// The controller has not answered yet.
     Waiting,
     Known(Arc<Target>),
@@ -26,7 +26,7 @@ pub enum Resolution {
 
 /// A resolved original destination.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Target {
+pub(crate) struct Target {
     /// The service's `name:port`; `None`: an address that is no service's, with itself as endpoint. One without an
     /// endpoint is a service's address with a port that the service does not declare.
     pub authority: Option<Arc<str>>,
@@ -40,7 +40,7 @@ pub struct Target {
 const ATTEMPTS: u32 = 5;
 
 /// The endpoints of one destination, of one worker.
-pub struct Service {
+pub(crate) struct Service {
     source: RefCell<watch::Receiver<Resolution>>,
     endpoints: RefCell<Vec<Rc<Endpoint>>>,
     target: RefCell<Option<Arc<Target>>>,
@@ -50,7 +50,7 @@ pub struct Service {
 }
 
 impl Service {
-    pub fn new(source: watch::Receiver<Resolution>, now: Instant) -> Rc<Self> {
+    pub(crate) fn new(source: watch::Receiver<Resolution>, now: Instant) -> Rc<Self> {
         let service = Self {
             source: RefCell::new(source),
             endpoints: RefCell::default(),
@@ -63,7 +63,7 @@ impl Service {
     }
 
     /// What is known, waiting at most `within` for the first answer. An error is never taken for "not meshed".
-    pub async fn resolved(&self, within: Duration) -> Result<Arc<Target>, Refused> {
+    pub(crate) async fn resolved(&self, within: Duration) -> Result<Arc<Target>, Refused> {
         let deadline = tokio::time::Instant::now() + within;
         loop {
             self.sync();
@@ -78,7 +78,7 @@ impl Service {
     }
 
     /// A connection for one request (`session`), or for bytes (`None`). `fresh`: not one that was used before.
-    pub async fn lease(&self, worker: &Worker, session: Option<Session>, fresh: bool) -> Result<Lease, Refused> {
+    pub(crate) async fn lease(&self, worker: &Worker, session: Option<Session>, fresh: bool) -> Result<Lease, Refused> {
         let config = &worker.config.outbound;
         let mut deadline = None;
         let mut attempts = 0;
@@ -212,7 +212,7 @@ impl Service {
     }
 
     /// Closes idle connections; says whether anything of the service was in use since `unused_since`.
-    pub fn sweep(&self, now: Instant, pool_idle: Duration, unused_since: Instant) -> bool {
+    pub(crate) fn sweep(&self, now: Instant, pool_idle: Duration, unused_since: Instant) -> bool {
         for endpoint in self.endpoints.borrow().iter() {
             endpoint.sweep(now, pool_idle);
         }

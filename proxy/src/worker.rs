@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A worker's state; of one thread.
-pub struct Worker {
+pub(crate) struct Worker {
     pub config: Arc<Config>,
     pub credentials: CredentialsWatch,
     pub metrics: Metrics,
@@ -37,13 +37,13 @@ pub struct Worker {
 
 /// The environment's default policy, for ports with and without detection.
 #[derive(Clone, Default)]
-pub struct Defaults {
+pub(crate) struct Defaults {
     pub detect: Option<Arc<Policy>>,
     pub opaque: Option<Arc<Policy>>,
 }
 
 /// A slot of the worker, held by a connection.
-pub struct Slot(Rc<Worker>);
+pub(crate) struct Slot(Rc<Worker>);
 
 impl Drop for Slot {
     fn drop(&mut self) {
@@ -52,7 +52,7 @@ impl Drop for Slot {
 }
 
 impl Worker {
-    pub fn new(
+    pub(crate) fn new(
         config: Arc<Config>,
         credentials: CredentialsWatch,
         metrics: Metrics,
@@ -75,7 +75,7 @@ impl Worker {
     }
 
     /// Room for one more connection, unless the worker is full or draining.
-    pub fn slot(self: &Rc<Self>, most: usize) -> Result<Slot, Refusal> {
+    pub(crate) fn slot(self: &Rc<Self>, most: usize) -> Result<Slot, Refusal> {
         if self.drain.draining() {
             return Err(Refusal::Draining);
         }
@@ -86,29 +86,30 @@ impl Worker {
         Ok(Slot(Rc::clone(self)))
     }
 
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.get()
     }
 
     /// 64 uniform bits.
-    pub fn random(&self) -> u64 {
+    pub(crate) fn random(&self) -> u64 {
         self.random.borrow_mut().random()
     }
 
     /// Uniform in 0..1.
-    pub fn random_share(&self) -> f64 {
+    pub(crate) fn random_share(&self) -> f64 {
         self.random.borrow_mut().random()
     }
 
     /// The destination at an original address; the first use asks the control thread to watch it.
-    pub fn destination(&self, addr: SocketAddr) -> Rc<Service> {
+    pub(crate) fn destination(&self, addr: SocketAddr) -> Rc<Service> {
         let mut destinations = self.destinations.borrow_mut();
-        let service = destinations.entry(addr).or_insert_with(|| Service::new(self.control.watch(addr), Instant::now()));
+        let service =
+            destinations.entry(addr).or_insert_with(|| Service::new(self.control.watch(addr), Instant::now()));
         Rc::clone(service)
     }
 
     /// The policy of an inbound port; the first use asks the control thread to watch it.
-    pub fn port(&self, port: u16) -> Port {
+    pub(crate) fn port(&self, port: u16) -> Port {
         let mut ports = self.ports.borrow_mut();
         let (known, used) = ports.entry(port).or_insert_with(|| {
             let opaque = self.config.inbound.opaque_ports.iter().any(|range| range.contains(&port));
@@ -120,7 +121,7 @@ impl Worker {
     }
 
     /// The application's own address, with its idle connections.
-    pub fn application(&self, addr: SocketAddr) -> Rc<Endpoint> {
+    pub(crate) fn application(&self, addr: SocketAddr) -> Rc<Endpoint> {
         let mut applications = self.applications.borrow_mut();
         let new = || {
             let reach = Reach::Endpoint(outrigger_model::Endpoint::unmeshed(addr));
@@ -130,7 +131,7 @@ impl Worker {
     }
 
     /// Counts and logs a refusal.
-    pub fn refused(&self, direction: Direction, client: SocketAddr, target: SocketAddr, refused: &Refused) {
+    pub(crate) fn refused(&self, direction: Direction, client: SocketAddr, target: SocketAddr, refused: &Refused) {
         let Refused { refusal, detail } = refused;
         self.metrics.refused(direction, *refusal);
         tracing::info!(
@@ -140,7 +141,7 @@ impl Worker {
     }
 
     /// An endpoint took no connection; another may have served the request, so this is not a refusal of it.
-    pub fn endpoint_failed(&self, endpoint: SocketAddr, refused: &Refused) {
+    pub(crate) fn endpoint_failed(&self, endpoint: SocketAddr, refused: &Refused) {
         let Refused { refusal, detail } = refused;
         tracing::warn!(
             event = "endpoint.failed", number = refusal.number(), reason = refusal.label(), %endpoint,
@@ -149,7 +150,7 @@ impl Worker {
     }
 
     /// Once a second: closes idle connections and forgets what nobody has used for long.
-    pub async fn sweep_forever(self: Rc<Self>) {
+    pub(crate) async fn sweep_forever(self: Rc<Self>) {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         loop {
             ticks.tick().await;

@@ -3,21 +3,21 @@
 use outrigger_proxy_core::balance::Backoff;
 
 /// Counts failures in a row; a stream that delivered something starts anew.
-pub struct Retry {
+pub(super) struct Retry {
     backoff: Backoff,
     failures: u32,
 }
 
 impl Retry {
-    pub fn new(backoff: Backoff) -> Self {
+    pub(super) fn new(backoff: Backoff) -> Self {
         Self { backoff, failures: 0 }
     }
 
-    pub fn succeeded(&mut self) {
+    pub(super) fn succeeded(&mut self) {
         self.failures = 0;
     }
 
-    pub async fn pause(&mut self) {
+    pub(super) async fn pause(&mut self) {
         self.failures = self.failures.saturating_add(1);
         tokio::time::sleep(self.backoff.delay(self.failures, rand::random())).await;
     }

@@ -19,7 +19,7 @@ use tonic::{Code, Status, Streaming};
 type Client = DestinationClient<Channel>;
 
 /// Publishes what is known of `addr`, for ever. Ends only where nothing new can come.
-pub async fn follow(addr: SocketAddr, config: &Config, channel: Channel, values: &watch::Sender<Resolution>) {
+pub(super) async fn follow(addr: SocketAddr, config: &Config, channel: Channel, values: &watch::Sender<Resolution>) {
     let asked = config.destination.networks.as_ref().is_none_or(|nets| nets.iter().any(|n| n.contains(&addr.ip())));
     if !asked {
         values.send_replace(known(None, false, vec![Reach::Endpoint(Endpoint::unmeshed(addr))]));
@@ -57,7 +57,11 @@ async fn publish(
         }
         None => {
             // Neither a service nor an endpoint: a service's address, and a port that it does not declare (B.2.6).
-            values.send_replace(known(None, profile.opaque, profile.endpoint.map(Reach::Endpoint).into_iter().collect()));
+            values.send_replace(known(
+                None,
+                profile.opaque,
+                profile.endpoint.map(Reach::Endpoint).into_iter().collect(),
+            ));
             pending().await
         }
     }
@@ -180,8 +184,10 @@ fn apply(endpoints: &mut BTreeMap<SocketAddr, Reach>, update: DestinationUpdate)
 
 fn lost(call: &str, subject: &dyn std::fmt::Display, status: Option<Status>) {
     match status {
-        Some(status) => tracing::warn!(event = "destination.lost", call, %subject, code = ?status.code(), error = status.message(),
-            "the destination controller's stream failed; what is known stays"),
+        Some(status) => {
+            tracing::warn!(event = "destination.lost", call, %subject, code = ?status.code(), error = status.message(),
+            "the destination controller's stream failed; what is known stays")
+        }
         None => tracing::debug!(event = "destination.ended", call, %subject),
     }
 }

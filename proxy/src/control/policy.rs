@@ -12,7 +12,7 @@ use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
 /// Publishes the port's policy, for ever. While the controller is away the last one stands.
-pub async fn follow(port: u16, config: &Config, channel: Channel, values: &watch::Sender<PortState>) {
+pub(super) async fn follow(port: u16, config: &Config, channel: Channel, values: &watch::Sender<PortState>) {
     let mut client = InboundServerPoliciesClient::new(channel);
     let mut retry = Retry::new(config.outbound.side.backoff);
     loop {

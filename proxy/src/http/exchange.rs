@@ -13,7 +13,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 /// What comes after a response.
-pub enum After {
+pub(super) enum After {
     NextRequest,
     Close,
     /// The protocol has changed: bytes from now on.
@@ -21,7 +21,7 @@ pub enum After {
 }
 
 /// Why there is no whole response.
-pub enum Failed {
+pub(super) enum Failed {
     /// None of it was sent: the client can be told.
     Unanswered(Refused),
     /// The client waits for no answer any more.
@@ -43,7 +43,7 @@ struct Head {
 }
 
 /// Sends the request on and its response back.
-pub async fn run(conn: &mut Connection, incoming: &Incoming, started: Instant) -> Result<After, Failed> {
+pub(super) async fn run(conn: &mut Connection, incoming: &Incoming, started: Instant) -> Result<After, Failed> {
     conn.client.inbox.consume(incoming.length);
     let (mut lease, mut upload, head) = first_head(conn, incoming).await?;
     let now = Instant::now();

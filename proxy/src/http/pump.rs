@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 /// Why a body did not arrive.
 #[derive(Debug)]
-pub enum Broken {
+pub(super) enum Broken {
     /// Its sender ended or failed before the body did.
     Sender,
     /// Its receiver takes no more.
@@ -15,7 +15,7 @@ pub enum Broken {
 }
 
 /// Carries one body. What of it is already in the sender's inbox goes first.
-pub struct Pump {
+pub(super) struct Pump {
     body: Body,
     /// Bytes of the sender's inbox that are being sent.
     sending: usize,
@@ -24,22 +24,22 @@ pub struct Pump {
 }
 
 impl Pump {
-    pub fn new(framing: Framing) -> Self {
+    pub(super) fn new(framing: Framing) -> Self {
         Self { body: Body::new(framing), sending: 0, sent: 0, ended: false }
     }
 
     /// Whether all of it has arrived.
-    pub fn done(&self) -> bool {
+    pub(super) fn done(&self) -> bool {
         self.sending == 0 && (self.body.done() || self.ended)
     }
 
     /// How much of the inbox belongs to the body; for a caller that sends these bytes itself, with a head before them.
-    pub fn claim(&mut self, inbox: &[u8]) -> Result<usize, Broken> {
+    pub(super) fn claim(&mut self, inbox: &[u8]) -> Result<usize, Broken> {
         if self.body.done() { Ok(0) } else { self.body.take(inbox).map_err(Broken::Malformed) }
     }
 
     /// Ready once the body has arrived.
-    pub fn poll(&mut self, from: &mut Link, to: &mut Link, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+    pub(super) fn poll(&mut self, from: &mut Link, to: &mut Link, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         loop {
             if self.sending > 0 {
                 let sent = ready!(to.poll_send(cx, &[], &from.inbox.data()[..self.sending], &mut self.sent));
