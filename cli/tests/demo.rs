@@ -24,12 +24,16 @@ fn start(args: &[&str]) -> Child {
 /// The report of a demo that ended; its stdout must hold nothing else.
 fn finish(mut demo: Child) -> Value {
     let mut stdout = String::new();
-    demo.stdout.take().unwrap().read_to_string(&mut stdout).expect("stdout is text");
+    demo.stdout.take().expect("stdout is a pipe").read_to_string(&mut stdout).expect("stdout is text");
     let status = demo.wait().expect("the demo ends");
     let report: Value = serde_json::from_str(&stdout).unwrap_or_else(|e| panic!("{status}, not JSON: {e}: {stdout}"));
-    let held = report["acts"].as_array().unwrap().iter().all(|act| act["ok"] == true);
+    let held = acts(&report).iter().all(|act| act["ok"] == true);
     assert_eq!(status.success(), held, "the exit code says what the report says: {report:#}");
     report
+}
+
+fn acts(report: &Value) -> &[Value] {
+    report["acts"].as_array().expect("the report has acts")
 }
 
 /// Whether a process's network has left anything.
@@ -47,13 +51,16 @@ fn left_behind(pid: u32) -> bool {
 fn act(number: u64) -> &'static Value {
     static REPORT: OnceLock<Value> = OnceLock::new();
     let report = REPORT.get_or_init(|| finish(start(&[])));
-    report["acts"].as_array().unwrap().iter().find(|act| act["act"] == number).expect("the act was played")
+    acts(report).iter().find(|act| act["act"] == number).expect("the act was played")
 }
 
 #[track_caller]
 fn held(number: u64, row: &str) {
     let act = act(number);
-    assert!(act["rows"].as_array().unwrap().iter().any(|r| r == row), "act {number} is not about {row}");
+    assert!(
+        act["rows"].as_array().is_some_and(|rows| rows.iter().any(|r| r == row)),
+        "act {number} is not about {row}"
+    );
     assert_eq!(act["ok"], true, "expected {}, saw {}", act["expected"], act["seen"]);
 }
 

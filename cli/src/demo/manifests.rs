@@ -1,15 +1,28 @@
 //! The folder of manifests that the controllers follow, changed as kubectl would change the cluster.
 
-use super::layout::{NAMESPACE, SERVICE_CIDR, Workload};
+use super::layout::{self, Workload};
 use anyhow::{Context as _, Result};
+use outrigger_cluster::{Change, Key, Object, folder};
 use serde::Deserialize;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use tokio::runtime::Handle;
 
 /// The example that the README's reader applies with kubectl.
-const EXAMPLE: [&str; 0] = [];
+const EXAMPLE: [&str; 7] = [
+    include_str!("../../../examples/mesh-expansion/namespace.yaml"),
+    include_str!("../../../examples/mesh-expansion/external-workload.yaml"),
+    include_str!("../../../examples/mesh-expansion/services.yaml"),
+    include_str!("../../../examples/mesh-expansion/deployment.yaml"),
+    include_str!("../../../examples/mesh-expansion/pods.yaml"),
+    include_str!("../../../examples/mesh-expansion/policy/server.yaml"),
+    include_str!("../../../examples/mesh-expansion/policy/authorization.yaml"),
+];
+
+/// The Server as the guide has it, annotation and all.
+const GUIDES_SERVER: &str = include_str!("../../../examples/guide-verbatim/4-server.yaml");
 
 /// Kinds that the acts add and remove.
 const POLICY_KINDS: [&str; 3] = ["Server", "AuthorizationPolicy", "MeshTLSAuthentication"];
@@ -61,7 +74,7 @@ impl Manifests {
         self.apply_policies(&[])
     }
 
-    /// The guide's Server alone.
+    /// The example's Server alone.
     pub(crate) fn with_server(&self) -> Result<()> {
         self.apply_policies(&POLICY_KINDS[..1])
     }
@@ -71,33 +84,50 @@ impl Manifests {
         self.apply_policies(&POLICY_KINDS)
     }
 
-    /// Names the pods' ports as the guide does, which its Server does not match.
-    pub(crate) fn with_the_guides_port_name(&self) -> Result<()> {
+    /// The guide's own Server, and the pods' ports named as in its Deployment, which the Server does not match.
+    pub(crate) fn as_the_guide_has_it(&self) -> Result<()> {
         let pods = self.documents.iter().filter(|d| d.kind == "Pod");
-        pods.into_iter().try_for_each(|d| self.apply(d, &d.text.replace("name: http\n", "name: http-port\n")))
+        pods.into_iter().try_for_each(|d| self.apply(d, &d.text.replace("name: http\n", "name: http-port\n")))?;
+        self.apply(&Document::parse(GUIDES_SERVER)?, GUIDES_SERVER)
+    }
+
+    /// What a kubelet writes of a workload whose programs do not all run yet: it exists, and is no endpoint.
+    pub(crate) fn mark_not_ready(&self, workload: &Workload) -> Result<()> {
+        let document = self.workload(workload)?;
+        self.apply(document, &document.text.replace("status: \"True\"", "status: \"False\""))
     }
 
     /// What the API server writes when a pod is deleted: it goes on to exist, and is no endpoint any more.
     pub(crate) fn mark_terminating(&self, pod: &Workload) -> Result<()> {
-        let document = self.pod(pod)?;
+        let document = self.workload(pod)?;
         let stamp = "metadata:\n  deletionTimestamp: \"2024-01-24T12:00:00Z\"\n";
         self.apply(document, &document.text.replacen("metadata:\n", stamp, 1))
     }
 
     /// The pod is gone.
     pub(crate) fn delete_pod(&self, pod: &Workload) -> Result<()> {
-        self.delete(self.pod(pod)?)
+        self.delete(self.workload(pod)?)
     }
 
-    /// The names that Services have in DNS, and their addresses.
+    /// The names that Services have in DNS, and the addresses that the controllers give them, too.
     pub(crate) fn services(&self) -> Result<Vec<(IpAddr, String)>> {
-        let _ = (NAMESPACE, SERVICE_CIDR);
-        Ok(Vec::new())
+        let range = layout::SERVICE_CIDR.parse().context("the demo's service CIDR")?;
+        let watch = folder::watch(self.folder.clone(), Some(range));
+        let objects = Handle::current().block_on(async { watch.await?.recv().await.context("the folder is empty") })?;
+        let services = objects.iter().filter_map(|change| match change {
+            Change::Upsert(Object::Service(service)) => Some(service),
+            _ => None,
+        });
+        let names = services.flat_map(|service| {
+            let Key { namespace, name } = &service.meta.key;
+            service.cluster_ips.iter().map(move |ip| (*ip, format!("{name}.{namespace}.svc.cluster.local")))
+        });
+        Ok(names.collect())
     }
 
-    fn pod(&self, pod: &Workload) -> Result<&Document> {
-        let document = self.documents.iter().find(|d| d.kind == "Pod" && d.name == pod.name);
-        document.with_context(|| format!("the example has no pod {}", pod.name))
+    fn workload(&self, workload: &Workload) -> Result<&Document> {
+        let is = |d: &&Document| d.name == workload.name && ["Pod", "ExternalWorkload"].contains(&&*d.kind);
+        self.documents.iter().find(is).with_context(|| format!("the example has no workload {}", workload.name))
     }
 
     fn apply_policies(&self, kinds: &[&str]) -> Result<()> {

@@ -21,6 +21,18 @@ use std::time::{Duration, Instant};
 /// How long a controller may take to come up, and a change to reach the proxies.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// The guide's ports: where the proxy listens, and what passes it by.
+const REDIRECT: [&str; 8] = [
+    "--incoming-proxy-port",
+    "4143",
+    "--outgoing-proxy-port",
+    "4140",
+    "--inbound-ports-to-ignore",
+    "4190,4191,4567,4568",
+    "--outbound-ports-to-ignore",
+    "4567,4568",
+];
+
 /// Everything that runs.
 pub(crate) struct World<'a> {
     play: &'a Play,
@@ -65,6 +77,7 @@ impl<'a> World<'a> {
         for workload in WORKLOADS {
             if !self.workloads.get_mut(workload.host).is_some_and(Running::runs) {
                 let host = &self.hosts[workload.host];
+                self.manifests.mark_not_ready(workload)?;
                 let running = Running::start(self.play, &self.binaries, &self.issuer, workload, host)?;
                 self.workloads.insert(workload.host, running);
             }
@@ -139,7 +152,8 @@ impl<'a> World<'a> {
     /// The guide's chains.
     fn redirect(&self, workload: &Workload) -> Result<()> {
         let program = self.binaries.proxy_init.to_str().context("proxy-init's path is not UTF-8")?;
-        let output = self.hosts[workload.host].run(program, &["--proxy-uid", &workload.uid.to_string()])?;
+        let uid = workload.uid.to_string();
+        let output = self.hosts[workload.host].run(program, &[&["--proxy-uid", &uid], &REDIRECT[..]].concat())?;
         if !output.status.success() {
             bail!("outrigger-proxy-init in {}: {}", workload.host, String::from_utf8_lossy(&output.stderr).trim());
         }

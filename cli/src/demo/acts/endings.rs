@@ -30,7 +30,6 @@ pub(super) fn pod_is_killed(world: &mut World<'_>) -> Result<Seen> {
     let load = load_on_legacy_app(world)?;
     world.running(&LEGACY_APP)?.kill()?;
     std::thread::sleep(UNNOTICED);
-    world.manifests.delete_pod(&LEGACY_APP)?;
     world.restore()?;
     let tally = load.stop()?;
     Ok(Seen::new(tally.failed() <= u64::from(CONNECTIONS), under_load(&tally)))
