@@ -3,6 +3,7 @@
 //! It answers `Destination.Get` and `GetProfile` from the objects of a cluster. [`name`] parses what is asked, [`index`]
 //! keeps the answers that somebody follows, [`snapshot`] the messages between them, [`serve`] the streams.
 
+pub mod args;
 pub mod authorize;
 mod endpoints;
 mod grpc;
@@ -13,6 +14,7 @@ pub mod metrics;
 pub mod name;
 pub mod ports;
 mod profile;
+pub mod run;
 pub mod serve;
 mod slices;
 pub mod snapshot;

@@ -80,10 +80,12 @@ impl Lookup {
                 touched.extend(world.slices.get(key).and_then(|s| service_of(s)).map(Subject::Service))
             }
             Kind::Pod | Kind::ExternalWorkload => {
-                Workload::find(world, kind, key).map(|workload| self.touch_services(world, workload, touched));
+                let workload = Workload::find(world, kind, key);
+                workload.into_iter().for_each(|workload| self.touch_services(world, workload, touched));
             }
             Kind::Server => {
-                world.servers.get(key).map(|server| self.touch_selected(world, server, touched));
+                let server = world.servers.get(key);
+                server.into_iter().for_each(|server| self.touch_selected(world, server, touched));
             }
             _ => {}
         }

@@ -3,8 +3,8 @@
 use crate::mesh::Mesh;
 use crate::ports;
 use outrigger_cluster::{
-    ContainerPort, ExternalWorkload, Key, Kind, Meta, Pod, PortRef, Protocol, Server, ServerProtocol, ServerSelector,
-    TargetRef, World,
+    ContainerPort, ExternalWorkload, IdentityNames, Key, Kind, Meta, Pod, PortRef, Protocol, Server, ServerProtocol,
+    ServerSelector, TargetRef, World,
 };
 use outrigger_model::{
     DnsName, Endpoint, Identity, InvalidName, Labels, ProtocolHint, TlsIdentity, WorkloadKind, WorkloadRef,
@@ -143,25 +143,29 @@ pub(crate) fn endpoint(
 
 /// What the endpoint must prove; `None`: it is not of this mesh, or its proxy does not see the port.
 fn identity(mesh: &Mesh, workload: Workload<'_>, port: u16) -> Result<Option<TlsIdentity>, InvalidName> {
+    if workload.lists_port(SKIP_INBOUND_PORTS, port).unwrap_or_default() {
+        return Ok(None);
+    }
     match workload {
-        Workload::Pod(pod) => {
-            let names = &mesh.names;
-            let ours = pod.meta.labels.get(CONTROL_PLANE_NS) == Some(&names.control_plane_namespace);
-            if !ours || workload.lists_port(SKIP_INBOUND_PORTS, port).unwrap_or_default() {
-                return Ok(None);
-            }
-            let name = DnsName::service_account(
-                &pod.service_account,
-                &pod.meta.key.namespace,
-                &names.control_plane_namespace,
-                &names.identity_domain,
-            )?;
-            Ok(Some(TlsIdentity { id: Identity::Dns(name.clone()), server_name: Some(name) }))
-        }
+        Workload::Pod(pod) => pod_identity(&mesh.names, pod),
         Workload::External(workload) => {
             Ok(Some(TlsIdentity { id: workload.identity.clone(), server_name: workload.server_name.clone() }))
         }
     }
+}
+
+/// The Linkerd name of a pod that our control plane injected.
+fn pod_identity(names: &IdentityNames, pod: &Pod) -> Result<Option<TlsIdentity>, InvalidName> {
+    if pod.meta.labels.get(CONTROL_PLANE_NS) != Some(&names.control_plane_namespace) {
+        return Ok(None);
+    }
+    let name = DnsName::service_account(
+        &pod.service_account,
+        &pod.meta.key.namespace,
+        &names.control_plane_namespace,
+        &names.identity_domain,
+    )?;
+    Ok(Some(TlsIdentity { id: Identity::Dns(name.clone()), server_name: Some(name) }))
 }
 
 fn hint(mesh: &Mesh, workload: Workload<'_>, opaque: bool) -> ProtocolHint {

@@ -1,0 +1,106 @@
+//! The command line.
+
+use crate::mesh::Mesh;
+use crate::ports::PortSet;
+use clap::{ArgAction, Parser, ValueEnum};
+use ipnet::IpNet;
+use outrigger_cluster::IdentityNames;
+use outrigger_model::TrustDomain;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// The destination controller: tells proxies where Services and addresses lead.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "outrigger-destination", version)]
+pub struct Args {
+    /// Folder of manifests, followed for changes
+    #[arg(long, value_name = "DIR")]
+    pub manifests: PathBuf,
+    /// Where proxies ask
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8086")]
+    pub grpc_addr: SocketAddr,
+    /// Where /live, /ready and /metrics are
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9996")]
+    pub admin_addr: SocketAddr,
+    /// Socket of the SPIFFE Workload API; without it only loopback is served, in plaintext
+    #[arg(long, value_name = "PATH")]
+    pub spire_socket: Option<PathBuf>,
+    /// PEM file of trust anchors of our own trust domain, beside those that the Workload API sends
+    #[arg(long, value_name = "FILE", requires = "spire_socket")]
+    pub trust_anchors: Option<PathBuf>,
+    /// Namespace of the control plane: pods labelled with it are meshed, and it is a part of Linkerd's names
+    #[arg(long, value_name = "NAMESPACE", default_value = "linkerd")]
+    pub controller_namespace: String,
+    /// Domain of Linkerd's names of ServiceAccounts
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    pub identity_trust_domain: String,
+    /// Trust domain of the SPIFFE ids of ServiceAccounts
+    #[arg(long, value_name = "DOMAIN", default_value = "root.linkerd.cluster.local")]
+    pub spiffe_trust_domain: TrustDomain,
+    /// Domain of the names of Services
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    pub cluster_domain: String,
+    /// Where Services without clusterIP get a stable one
+    #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/12")]
+    pub service_cidr: IpNet,
+    /// How meshed endpoints are reached: through their proxy's own port always, or for opaque ports only
+    #[arg(long, value_name = "MODE", default_value = "transport-header")]
+    pub outbound_transport_mode: TransportMode,
+    /// Ports without protocol detection, unless an annotation says otherwise
+    #[arg(long, value_name = "PORTS", default_value = "25,587,3306,4444,5432,6379,9300,11211")]
+    pub default_opaque_ports: PortSet,
+    /// Tell clients that the proxies of pods take HTTP/2
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    pub enable_h2_upgrade: bool,
+    /// Serve IPv6 endpoints, in preference to the IPv4 ones of the same workload
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    pub enable_ipv6: bool,
+    /// What to log: a level, or levels by module
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    pub log_level: String,
+    /// How to log
+    #[arg(long, value_name = "FORMAT", default_value = "plain", value_parser = ["plain", "json"])]
+    pub log_format: String,
+}
+
+/// `--outbound-transport-mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TransportMode {
+    TransportHeader,
+    Transparent,
+}
+
+impl Args {
+    /// What answers are computed with.
+    pub fn mesh(&self) -> Mesh {
+        Mesh {
+            names: IdentityNames {
+                control_plane_namespace: self.controller_namespace.clone(),
+                identity_domain: self.identity_trust_domain.clone(),
+                trust_domain: self.spiffe_trust_domain.clone(),
+            },
+            cluster_domain: self.cluster_domain.to_ascii_lowercase(),
+            default_opaque_ports: self.default_opaque_ports.clone(),
+            transport_header: self.outbound_transport_mode == TransportMode::TransportHeader,
+            h2_upgrade: self.enable_h2_upgrade,
+            ipv6: self.enable_ipv6,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_have_linkerds_defaults_and_forms() {
+        let parse = |flags: &[&str]| Args::try_parse_from([&["d", "--manifests", "m"], flags].concat());
+        let mesh = parse(&[]).unwrap().mesh();
+        assert!(mesh.transport_header && mesh.h2_upgrade && mesh.ipv6 && mesh.default_opaque_ports.contains(3306));
+        let flags = ["--enable-ipv6=false", "--outbound-transport-mode", "transparent", "--enable-h2-upgrade", "false"];
+        let mesh = parse(&flags).unwrap().mesh();
+        assert!(!mesh.transport_header && !mesh.h2_upgrade && !mesh.ipv6);
+        assert!(parse(&["--default-opaque-ports", "smtp"]).unwrap_err().to_string().contains("25,4000-4100"));
+        assert!(parse(&["--trust-anchors", "ca.crt"]).is_err(), "anchors without a socket would vouch for nobody");
+    }
+}

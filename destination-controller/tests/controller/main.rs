@@ -1,0 +1,10 @@
+//! The controller from outside: worlds made of manifests, questions, and the messages that proxies get.
+#![cfg(test)]
+
+mod authorize;
+mod endpoints;
+mod follow;
+mod profile;
+mod program;
+mod serve;
+mod world;
