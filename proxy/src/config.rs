@@ -289,4 +289,4 @@ fn workers<F: Fn(&str) -> Option<String>>(env: &mut Environment<F>) -> usize {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -219,3 +219,6 @@ impl Incoming {
 fn ends_connection(refusal: Refusal) -> bool {
     !matches!(refusal, Refusal::RequestUnauthorized | Refusal::NoRoute | Refusal::RateLimited)
 }
+
+#[cfg(test)]
+mod tests;

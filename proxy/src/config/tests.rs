@@ -8,7 +8,7 @@ fn anchors() -> String {
 }
 
 /// The environment block of the guide "Adding non-Kubernetes workloads to your mesh".
-fn guide() -> HashMap<String, String> {
+pub(crate) fn guide() -> HashMap<String, String> {
     let pairs = [
         ("IDENTITY_SERVER_ID", "spiffe://root.linkerd.cluster.local/external-workload"),
         ("IDENTITY_SERVER_NAME", "external-workload.cluster.local"),

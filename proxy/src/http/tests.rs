@@ -1,0 +1,464 @@
+//! The inbound HTTP path in process, over real sockets: a scripted client on one side, a scripted application on the
+//! other.
+
+use crate::config::Config;
+use crate::control::Control;
+use crate::inbound::{Arrival, Tls, requests};
+use crate::link::Link;
+use crate::metrics::Metrics;
+use crate::port::{Policy, Port, PortState};
+use crate::refused::Refused;
+use crate::worker::{Defaults, Worker};
+use outrigger_model::{DefaultPolicy, InboundPolicy, InboundProtocol, InboundRoute, Meta, Peer, RouteRule};
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, LocalSet};
+
+fn policy(default: DefaultPolicy) -> PortState {
+    let route = InboundRoute {
+        meta: Meta::default_named("default"),
+        hosts: vec![],
+        authorizations: Arc::default(),
+        rules: vec![RouteRule::default()],
+    };
+    let policy = InboundPolicy {
+        meta: Meta::default_named(default.as_str()),
+        protocol: InboundProtocol::Http1 { routes: [route].into() },
+        authorizations: default.authorizations(&[], false),
+    };
+    PortState::Known(Arc::new(Policy::compile(policy).unwrap()))
+}
+
+/// A proxy between a client and an application that the test plays itself.
+struct Rig {
+    worker: Rc<Worker>,
+    application: TcpListener,
+    policies: watch::Sender<PortState>,
+    peer: Option<Peer>,
+}
+
+impl Rig {
+    async fn new() -> Self {
+        let config = Config::from_env(|name| crate::config::tests::guide().get(name).cloned()).unwrap();
+        let (control, _asked) = Control::new();
+        let metrics = Metrics::new(&mut Default::default());
+        let credentials = watch::channel(None).1;
+        Self {
+            worker: Worker::new(Arc::new(config), credentials, metrics, control, Defaults::default()),
+            application: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            policies: watch::channel(policy(DefaultPolicy::AllUnauthenticated)).0,
+            peer: None,
+        }
+    }
+
+    /// A client's connection, and the proxy's work on it.
+    async fn connect(&self) -> (TcpStream, JoinHandle<Result<(), Refused>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, from) = listener.accept().await.unwrap();
+        let arrival = Arrival {
+            from,
+            tls: self.peer.clone().map_or(Tls::None, Tls::Authenticated),
+            to: self.application.local_addr().unwrap(),
+            port: Port::new(self.policies.subscribe(), None),
+        };
+        let worker = Rc::clone(&self.worker);
+        let serving = tokio::task::spawn_local(async move { requests(&worker, Link::plain(accepted), arrival).await });
+        (client, serving)
+    }
+
+    /// The proxy's next connection to the application.
+    async fn accept(&self) -> TcpStream {
+        self.application.accept().await.unwrap().0
+    }
+
+    /// Whether the proxy has opened no (further) connection to the application.
+    async fn untouched(&self) -> bool {
+        tokio::time::timeout(Duration::from_millis(50), self.application.accept()).await.is_err()
+    }
+}
+
+/// Reads until `end` has been seen.
+async fn read_to(stream: &mut TcpStream, end: &str) -> String {
+    let mut seen = Vec::new();
+    while !seen.ends_with(end.as_bytes()) {
+        let byte = stream.read_u8().await.unwrap_or_else(|e| panic!("{e} after {:?}", String::from_utf8_lossy(&seen)));
+        seen.push(byte);
+    }
+    String::from_utf8(seen).unwrap()
+}
+
+async fn send(stream: &mut TcpStream, text: &str) {
+    stream.write_all(text.as_bytes()).await.unwrap();
+}
+
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes).await;
+    String::from_utf8(bytes).unwrap()
+}
+
+/// Runs a test on one thread, with an end.
+fn run<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let bounded = async { tokio::time::timeout(Duration::from_secs(20), test).await.expect("the test hangs") };
+    LocalSet::new().block_on(&runtime, bounded)
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+#[test]
+fn requests_share_a_connection_to_the_application() {
+    run(async {
+        let rig = Rig::new().await;
+        let (mut client, _) = rig.connect().await;
+        send(&mut client, GET).await;
+        let mut app = rig.accept().await;
+        for _ in 0..3 {
+            assert_eq!(read_to(&mut app, "\r\n\r\n").await, GET);
+            send(&mut app, OK).await;
+            assert_eq!(read_to(&mut client, "ok").await, OK);
+            send(&mut client, GET).await;
+        }
+        let (mut other, _) = rig.connect().await;
+        send(&mut other, GET).await;
+        let mut second = rig.accept().await;
+        read_to(&mut second, "\r\n\r\n").await;
+    });
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    run(async {
+        let rig = Rig::new().await;
+        let (mut client, _) = rig.connect().await;
+        send(&mut client, "GET /1 HTTP/1.1\r\nhost: a\r\n\r\nGET /2 HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let mut app = rig.accept().await;
+        for n in ["1", "2"] {
+            let head = read_to(&mut app, "\r\n\r\n").await;
+            assert!(head.starts_with(&format!("GET /{n} ")), "{head}");
+            send(&mut app, &format!("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{n}")).await;
+        }
+        let both = read_to(&mut client, "\r\n\r\n2").await;
+        assert!(both.find("\r\n\r\n1") < both.find("\r\n\r\n2"));
+    });
+}
+
+#[test]
+fn bodies_pass_unchanged_both_ways() {
+    run(async {
+        let rig = Rig::new().await;
+        let (mut client, _) = rig.connect().await;
+        let body = "x".repeat(300_000);
+        let chunked = format!("{:x};ext=1\r\n{body}\r\n0\r\nx-trailer: t\r\n\r\n", body.len());
+        let counted = format!("content-length: {}\r\n\r\n{body}", body.len());
+        for (framing, end) in [(format!("Transfer-Encoding: chunked\r\n\r\n{chunked}"), "t\r\n\r\n"), (counted, "xxxx")]
+        {
+            let mut app_side = None;
+            let request = format!("POST / HTTP/1.1\r\nhost: a\r\n{framing}");
+            let (mut reader, mut writer) = client.split();
+            let sending = writer.write_all(request.as_bytes());
+            let serving = async {
+                let mut app = rig.accept().await;
+                let mut seen = vec![0; request.len()];
+                app.read_exact(&mut seen).await.unwrap();
+                assert!(String::from_utf8(seen).unwrap().ends_with(end));
+                let response = format!("HTTP/1.1 200 OK\r\n{framing}");
+                app.write_all(response.as_bytes()).await.unwrap();
+                app_side = Some(app);
+                response
+            };
+            let receiving = async {
+                let mut seen =
+                    vec![0; request.len() - "POST / HTTP/1.1\r\nhost: a\r\n".len() + "HTTP/1.1 200 OK\r\n".len()];
+                reader.read_exact(&mut seen).await.unwrap();
+                String::from_utf8(seen).unwrap()
+            };
+            let (sent, response, received) = tokio::join!(sending, serving, receiving);
+            sent.unwrap();
+            assert_eq!(received, response);
+            // The application closes: the next request needs another connection.
+            drop(app_side);
+        }
+    });
+}
+
+#[test]
+fn heads_without_bodies_leave_the_connection_usable() {
+    run(async {
+        let rig = Rig::new().await;
+        let (mut client, _) = rig.connect().await;
+        send(&mut client, "HEAD / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+        let mut app = rig.accept().await;
+        read_to(&mut app, "\r\n\r\n").await;
+        send(&mut app, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n").await;
+        assert!(read_to(&mut client, "\r\n\r\n").await.contains("content-length: 5"));
+        for status in ["204 No Content", "304 Not Modified"] {
+            send(&mut client, GET).await;
+            read_to(&mut app, "\r\n\r\n").await;
+            send(&mut app, &format!("HTTP/1.1 {status}\r\n\r\n")).await;
+            assert!(read_to(&mut client, "\r\n\r\n").await.contains(status));
+        }
+    });
+}
+
+#[test]
+fn a_response_that_ends_with_the_connection_ends_ours() {
+    run(async {
+        let rig = Rig::new().await;
+        let (mut client, _) = rig.connect().await;
+        send(&mut client, GET).await;
+        let mut app = rig.accept().await;
+        read_to(&mut app, "\r\n\r\n").await;
+        send(&mut app, "HTTP/1.1 200 OK\r\n\r\nall of it").await;
+        drop(app);
+        let response = rest(&mut client).await;
+        assert!(response.contains("connection: close") && response.ends_with("all of it"), "{response}");
+    });
+}
+
+#[test]
+fn http10_is_answered_in_its_own_terms() {
+    run(async {
+        let rig = Rig::new().await;
+        let (mut client, _) = rig.connect().await;
+        send(&mut client, "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").await;
+        let mut app = rig.accept().await;
+        assert!(read_to(&mut app, "\r\n\r\n").await.starts_with("GET / HTTP/1.0\r\n"));
+        send(&mut app, OK).await;
+        assert!(read_to(&mut client, "ok").await.contains("connection: keep-alive"));
+        send(&mut client, "GET / HTTP/1.0\r\n\r\n").await;
+        read_to(&mut app, "\r\n\r\n").await;
+        send(&mut app, OK).await;
+        assert!(rest(&mut client).await.contains("connection: close"));
+    });
+}
+
+#[test]
+fn a_client_may_wait_for_100_continue() {
+    run(async {
+        let rig = Rig::new().await;
+        let (mut client, _) = rig.connect().await;
+        send(&mut client, "POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n").await;
+        let mut app = rig.accept().await;
+        assert!(read_to(&mut app, "\r\n\r\n").await.contains("expect: 100-continue"));
+        send(&mut app, "HTTP/1.1 100 Continue\r\n\r\n").await;
+        assert_eq!(read_to(&mut client, "\r\n\r\n").await, "HTTP/1.1 100 Continue\r\n\r\n");
+        send(&mut client, "body").await;
+        read_to(&mut app, "body").await;
+        send(&mut app, OK).await;
+        assert_eq!(read_to(&mut client, "ok").await, OK);
+    });
+}
+
+#[test]
+fn an_answer_may_come_before_the_request_has_ended() {
+    run(async {
+        let rig = Rig::new().await;
+        let (mut client, _) = rig.connect().await;
+        send(&mut client, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\nbegin").await;
+        let mut app = rig.accept().await;
+        read_to(&mut app, "begin").await;
+        send(&mut app, "HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n").await;
+        drop(app);
+        assert!(rest(&mut client).await.starts_with("HTTP/1.1 413 "));
+    });
+}
+
+#[test]
+fn an_upgraded_connection_carries_bytes() {
+    run(async {
+        let rig = Rig::new().await;
+        let (mut client, _) = rig.connect().await;
+        send(&mut client, "GET / HTTP/1.1\r\nhost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nearly").await;
+        let mut app = rig.accept().await;
+        assert!(read_to(&mut app, "\r\n\r\n").await.contains("upgrade: echo"));
+        send(&mut app, "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\nhello").await;
+        assert!(read_to(&mut client, "hello").await.contains("101"));
+        assert_eq!(read_to(&mut app, "early").await, "early");
+        send(&mut client, "GET \0 not http").await;
+        assert_eq!(read_to(&mut app, "http").await, "GET \0 not http");
+        drop(client);
+        assert_eq!(rest(&mut app).await, "");
+    });
+}
+
+#[test]
+fn s_03_an_ambiguous_request_reaches_nobody() {
+    run(async {
+        let rig = Rig::new().await;
+        for bad in [
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
+            "GET / HTTP/1.1\nhost: a\n\n",
+            "\0\0\0\0\r\n\r\n",
+        ] {
+            let (mut client, _) = rig.connect().await;
+            send(&mut client, bad).await;
+            let answer = rest(&mut client).await;
+            assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("connection: close"), "{bad:?}: {answer}");
+        }
+        assert!(rig.untouched().await);
+    });
+}
+
+#[test]
+fn c_1_a_refused_request_reaches_nobody_and_policy_changes_apply_at_once() {
+    run(async {
+        let rig = Rig::new().await;
+        let (mut client, _) = rig.connect().await;
+        rig.policies.send_replace(policy(DefaultPolicy::Deny));
+        for _ in 0..2 {
+            send(&mut client, GET).await;
+            assert_eq!(read_to(&mut client, "\r\n\r\n").await, "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n");
+        }
+        assert!(rig.untouched().await);
+        rig.policies.send_replace(policy(DefaultPolicy::AllUnauthenticated));
+        send(&mut client, GET).await;
+        let mut app = rig.accept().await;
+        read_to(&mut app, "\r\n\r\n").await;
+        send(&mut app, OK).await;
+        read_to(&mut client, "ok").await;
+        rig.policies.send_replace(PortState::Invalid("half a policy".into()));
+        send(&mut client, GET).await;
+        assert!(rest(&mut client).await.starts_with("HTTP/1.1 500 "));
+    });
+}
+
+#[test]
+fn a_1_9_the_application_hears_of_the_client_only_from_us() {
+    run(async {
+        let mut rig = Rig::new().await;
+        let forged = "GET / HTTP/1.1\r\nhost: a\r\nl5d-client-id: forged\r\n\r\n";
+        let (mut client, _) = rig.connect().await;
+        send(&mut client, forged).await;
+        let mut app = rig.accept().await;
+        assert_eq!(read_to(&mut app, "\r\n\r\n").await, GET);
+        let domain = "td".parse().unwrap();
+        rig.peer = Some(Peer::from_sans(&domain, &["spiffe://td/vm"], &[]).unwrap());
+        let (mut client, _) = rig.connect().await;
+        send(&mut client, forged).await;
+        let mut app = rig.accept().await;
+        assert!(read_to(&mut app, "\r\n\r\n").await.ends_with("\r\nl5d-client-id: spiffe://td/vm\r\n\r\n"));
+        rig.policies.send_replace(policy(DefaultPolicy::Deny));
+        let (mut client, _) = rig.connect().await;
+        send(&mut client, GET).await;
+        let answer = read_to(&mut client, "\r\n\r\n").await;
+        assert!(answer.contains("l5d-proxy-error: no authorization"), "a meshed peer is told why: {answer}");
+    });
+}
+
+#[test]
+fn a_dead_pooled_connection_fails_no_repeatable_request() {
+    run(async {
+        let rig = Rig::new().await;
+        let post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx";
+        for (request, repeated) in [(GET, true), (post, false)] {
+            let (mut client, _) = rig.connect().await;
+            send(&mut client, GET).await;
+            let mut app = rig.accept().await;
+            read_to(&mut app, "\r\n\r\n").await;
+            send(&mut app, OK).await;
+            read_to(&mut client, "ok").await;
+            // The application takes the next request and dies over it.
+            send(&mut client, request).await;
+            read_to(&mut app, if repeated { "\r\n\r\n" } else { "x" }).await;
+            drop(app);
+            if repeated {
+                let mut app = rig.accept().await;
+                assert_eq!(read_to(&mut app, "\r\n\r\n").await, GET);
+                send(&mut app, OK).await;
+                assert_eq!(read_to(&mut client, "ok").await, OK);
+            } else {
+                assert!(rest(&mut client).await.starts_with("HTTP/1.1 502 "));
+                assert!(rig.untouched().await, "a request that may have done something is not sent again");
+            }
+        }
+    });
+}
+
+#[test]
+fn an_application_that_does_not_listen_is_a_502() {
+    run(async {
+        let mut rig = Rig::new().await;
+        let (mut client, _) = rig.connect().await;
+        rig.application = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        send(&mut client, GET).await;
+        assert!(rest(&mut client).await.starts_with("HTTP/1.1 502 "));
+    });
+}
+
+#[test]
+fn bad_responses_never_reach_the_client() {
+    run(async {
+        let rig = Rig::new().await;
+        for bad in [
+            "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nxx",
+            "HTTP/1.1 101 Switching\r\nupgrade: x\r\n\r\n",
+            "SSH-2.0-OpenSSH\r\n\r\n",
+        ] {
+            let (mut client, _) = rig.connect().await;
+            send(&mut client, GET).await;
+            let mut app = rig.accept().await;
+            read_to(&mut app, "\r\n\r\n").await;
+            send(&mut app, bad).await;
+            let answer = rest(&mut client).await;
+            assert!(answer.starts_with("HTTP/1.1 502 "), "{bad:?}: {answer}");
+        }
+    });
+}
+
+#[test]
+fn a_client_that_leaves_ends_its_request() {
+    run(async {
+        let rig = Rig::new().await;
+        let (mut client, serving) = rig.connect().await;
+        send(&mut client, GET).await;
+        let mut app = rig.accept().await;
+        read_to(&mut app, "\r\n\r\n").await;
+        drop(client);
+        assert_eq!(rest(&mut app).await, "", "the application's connection ends");
+        assert!(serving.await.unwrap().is_ok());
+    });
+}
+
+#[test]
+fn t_53_a_drain_lets_idle_connections_finish() {
+    run(async {
+        let rig = Rig::new().await;
+        let (mut client, serving) = rig.connect().await;
+        tokio::task::yield_now().await;
+        rig.worker.drain.begin();
+        send(&mut client, GET).await;
+        let mut app = rig.accept().await;
+        read_to(&mut app, "\r\n\r\n").await;
+        send(&mut app, OK).await;
+        assert!(rest(&mut client).await.contains("connection: close"), "served, and told to go");
+        assert!(serving.await.unwrap().is_ok());
+    });
+}
+
+#[test]
+fn a_head_that_grows_without_end_is_cut_off() {
+    run(async {
+        let rig = Rig::new().await;
+        let (mut client, _) = rig.connect().await;
+        send(&mut client, "GET / HTTP/1.1\r\nhost: a\r\n").await;
+        let (mut reader, mut writer) = client.split();
+        let flood = async { while writer.write_all(&[b'a'; 4096]).await.is_ok() {} };
+        let mut answer = [0; 12];
+        let answered = reader.read_exact(&mut answer);
+        tokio::select! {
+            () = flood => panic!("the answer comes first"),
+            read = answered => { read.unwrap(); }
+        }
+        assert_eq!(&answer, b"HTTP/1.1 431");
+        assert!(rig.untouched().await);
+    });
+}
