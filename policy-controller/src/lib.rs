@@ -31,7 +31,7 @@ pub use policy::policy;
 pub use ports::{InvalidPort, PortSet};
 pub use problem::{Problem, What};
 pub use route::NotAccepted;
-pub use run::{RunError, run};
+pub use run::{RunError, run, serve};
 pub use server::{SelectedPort, ServerStatus, server_status};
 pub use service::Service;
 pub use workload::InvalidAnnotation;

@@ -3,6 +3,7 @@
 use anyhow::Context;
 use clap::Parser;
 use outrigger_policy::{Args, run};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -35,7 +36,9 @@ fn start(args: Args) -> anyhow::Result<()> {
 
 fn log(args: &Args) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&args.log_level).with_context(|| format!("--log-level {:?}", args.log_level))?;
-    let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let stderr = std::io::stderr;
+    let logger =
+        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(stderr().is_terminal()).with_writer(stderr);
     if args.log_format == "json" {
         logger.json().init()
     } else {

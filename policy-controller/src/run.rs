@@ -54,12 +54,13 @@ pub enum RunError {
 pub async fn run(args: Args, stop: impl Future<Output = ()>) -> Result<(), RunError> {
     let grpc = listen("--grpc-addr", grpc_addr(&args)?).await?;
     let admin = listen("--admin-addr", args.admin_addr).await?;
+    tracing::info!(event = "admin.serving", addr = %local(&admin), "answering monitors");
     let credentials = credentials(&args)?;
     let mut registry = Registry::default();
     let index = Arc::new(Index::new(args.config(), Metrics::register(&mut registry)));
     let (drain, draining) = watch::channel(false);
 
-    let serving = serve_grpc(grpc, credentials.clone(), Arc::clone(&index), draining);
+    let serving = serve(grpc, credentials.clone(), Arc::clone(&index), draining);
     let ready = readiness(Arc::clone(&index), args.spire_socket.is_some().then_some(credentials));
     let showing = outrigger_admin::serve_with(admin, ready, Arc::new(registry), vec![servers_page(&index)]);
     tokio::pin!(serving);
@@ -87,15 +88,15 @@ async fn follow(manifests: PathBuf, index: &Index) -> Result<Infallible, RunErro
     Err(RunError::ManifestsEnded)
 }
 
-/// Answers proxies, once there is something to answer with.
-async fn serve_grpc(
+/// Answers proxies, once there is something to answer with, until `draining` turns true and every stream has ended.
+pub async fn serve(
     listener: TcpListener,
     credentials: CredentialsWatch,
     index: Arc<Index>,
     mut draining: watch::Receiver<bool>,
 ) -> Result<(), RunError> {
     index.complete().await;
-    tracing::info!(event = "policy.serving", addr = ?listener.local_addr().ok(), "answering proxies");
+    tracing::info!(event = "policy.serving", addr = %local(&listener), "answering proxies");
     let limits = ServiceBuilder::new().layer(LoadShedLayer::new()).layer(GlobalConcurrencyLimitLayer::new(REQUESTS));
     let service = Service::new(index, draining.clone()).max_decoding_message_size(MESSAGE_BYTES);
     let connections = incoming(listener, credentials).map(|io: io::Result<ServerIo>| io);
@@ -113,6 +114,10 @@ async fn serve_grpc(
 
 async fn listen(flag: &'static str, addr: SocketAddr) -> Result<TcpListener, RunError> {
     TcpListener::bind(addr).await.map_err(|cause| RunError::Listen { flag, addr, cause })
+}
+
+fn local(listener: &TcpListener) -> String {
+    listener.local_addr().map_or_else(|error| error.to_string(), |addr| addr.to_string())
 }
 
 /// Without an SVID the wildcard address shrinks to loopback, and any other is refused.

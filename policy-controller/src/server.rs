@@ -129,7 +129,7 @@ impl fmt::Display for ServerStatus {
         let shadow = self.selected.iter().find_map(|port| port.shadowed_by.as_deref());
         match (self.selected.len(), self.ruled(), shadow) {
             (0, ..) if self.workloads == 0 => {
-                f.write_str("selects nothing: no workload with a proxy matches its selector")
+                f.write_str("selects nothing, so it protects nothing: no workload with a proxy matches its selector")
             }
             (0, ..) => {
                 let names: Vec<_> = self.port_names.iter().map(String::as_str).collect();
@@ -137,8 +137,8 @@ impl fmt::Display for ServerStatus {
                 let (port, workloads) = (&self.port, self.workloads);
                 write!(
                     f,
-                    "selects nothing: no TCP port is named {port:?} on the {workloads} workloads that its selector \
-                     matches; their port names: {names}"
+                    "selects nothing, so it protects nothing: of the workloads that match its selector ({workloads}) \
+                     none has a TCP port named {port:?}; their port names: {names}"
                 )
             }
             (selected, ruled, Some(other)) => {

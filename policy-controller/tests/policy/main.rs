@@ -4,8 +4,11 @@ mod authorizations;
 mod defaults;
 mod guide;
 mod monotone;
+#[cfg(test)] // where clippy lets a helper unwrap
+mod program;
 mod routes;
 mod servers;
+#[cfg(test)]
 mod service;
-#[cfg(test)] // where clippy lets a helper unwrap
+#[cfg(test)]
 mod support;

@@ -1,1 +1,233 @@
+//! The gRPC service over real sockets: who may ask, and what a watcher hears.
 
+use crate::support::*;
+use linkerd2_proxy_api::inbound::inbound_server_policies_client::InboundServerPoliciesClient;
+use linkerd2_proxy_api::inbound::{PortSpec, Server};
+use outrigger_api::inbound::policy_from_proto;
+use outrigger_cluster::{Change, Key, Kind};
+use outrigger_model::{InboundPolicy, InboundProtocol, Meta, SpiffeId, WorkloadRef};
+use outrigger_mtls::grpc::{ControlAddr, channel};
+use outrigger_mtls::workload_api::issuer::{Ca, Leaf};
+use outrigger_mtls::{Credentials, CredentialsWatch};
+use outrigger_policy::{Index, RunError};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tonic::transport::Channel;
+use tonic::{Code, Status, Streaming};
+
+const CONTROLLER: &str = "linkerd-destination.linkerd.serviceaccount.identity.linkerd.cluster.local";
+
+const VM: &str = "---
+apiVersion: workload.linkerd.io/v1beta1
+kind: ExternalWorkload
+metadata: {name: vm, namespace: ns}
+spec: {meshTLS: {identity: 'spiffe://root.linkerd.cluster.local/vm', serverName: vm.cluster.local}}
+";
+
+struct Controller {
+    index: Arc<Index>,
+    port: u16,
+    drain: watch::Sender<bool>,
+    served: JoinHandle<Result<(), RunError>>,
+}
+
+impl Controller {
+    async fn start(yaml: &[&str], credentials: CredentialsWatch) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let index = Arc::new(index(yaml));
+        let (drain, draining) = watch::channel(false);
+        let served = tokio::spawn(outrigger_policy::serve(listener, credentials, Arc::clone(&index), draining));
+        Self { index, port, drain, served }
+    }
+
+    async fn plaintext(yaml: &[&str]) -> Self {
+        Self::start(yaml, watch::channel(None).1).await
+    }
+
+    /// A client in plaintext, from the controller's own host.
+    fn neighbour(&self) -> InboundServerPoliciesClient<Channel> {
+        let addr = ControlAddr { host: "127.0.0.1".into(), port: self.port, name: None };
+        InboundServerPoliciesClient::new(channel(addr, watch::channel(None).1))
+    }
+
+    /// A client that proves an identity.
+    fn peer(&self, credentials: CredentialsWatch) -> InboundServerPoliciesClient<Channel> {
+        let name = Some(CONTROLLER.parse().unwrap());
+        let addr = ControlAddr { host: "127.0.0.1".into(), port: self.port, name };
+        InboundServerPoliciesClient::new(channel(addr, credentials))
+    }
+
+    fn apply(&self, yaml: &str) {
+        self.index.apply(&changes(yaml));
+    }
+}
+
+fn credentials(ca: &Ca, id: &str, dns: &[&str]) -> CredentialsWatch {
+    let id: SpiffeId = id.parse().unwrap();
+    let dns: Vec<_> = dns.iter().map(|name| name.parse().unwrap()).collect();
+    let svid = ca.issue(&Leaf::svid(&id, &dns, Duration::from_secs(60))).unwrap();
+    watch::channel(Some(Arc::new(Credentials::new(svid, &ca.bundles(), 1).unwrap()))).1
+}
+
+fn port_of(workload: &WorkloadRef, port: u32) -> PortSpec {
+    PortSpec { workload: workload.to_json(), port }
+}
+
+async fn code(client: &mut InboundServerPoliciesClient<Channel>, spec: PortSpec) -> Code {
+    let watched = client.watch_port(spec.clone()).await.err().map_or(Code::Ok, |status| status.code());
+    let got = client.get_port(spec).await.err().map_or(Code::Ok, |status| status.code());
+    assert_eq!(watched, got, "both calls answer alike");
+    got
+}
+
+async fn next(stream: &mut Streaming<Server>) -> Option<Result<InboundPolicy, Status>> {
+    let message = timeout(Duration::from_secs(10), stream.message()).await.expect("a message in time");
+    message.transpose().map(|message| message.map(|server| policy_from_proto(server).unwrap().0))
+}
+
+async fn name(stream: &mut Streaming<Server>) -> String {
+    next(stream).await.unwrap().unwrap().meta.name.to_string()
+}
+
+async fn watching(controller: &Controller, workload: &WorkloadRef) -> Streaming<Server> {
+    controller.neighbour().watch_port(port_of(workload, 80)).await.unwrap().into_inner()
+}
+
+#[tokio::test]
+async fn a_3_2_a_neighbour_may_ask_about_every_workload() {
+    let controller = Controller::plaintext(&[WEB, VM]).await;
+    let mut client = controller.neighbour();
+    assert_eq!(code(&mut client, port_of(&web(), 80)).await, Code::Ok);
+    assert_eq!(code(&mut client, port_of(&WorkloadRef::external("ns", "vm"), 80)).await, Code::Ok);
+    assert_eq!(code(&mut client, PortSpec { workload: "ns:web".into(), port: 80 }).await, Code::Ok, "the older form");
+    assert_eq!(code(&mut client, port_of(&WorkloadRef::pod("ns", "nobody"), 80)).await, Code::NotFound);
+    for (workload, port) in [("{\"ns\":\"ns\",\"job\":\"j\"}", 80), ("", 80), ("ns:web", 0), ("ns:web", 65536)] {
+        let spec = PortSpec { workload: workload.into(), port };
+        assert_eq!(code(&mut client, spec).await, Code::InvalidArgument, "{workload} {port}");
+    }
+}
+
+#[tokio::test]
+async fn c_2_a_peer_asks_for_its_own_workload_only() {
+    let ca = Ca::new(&"root.linkerd.cluster.local".parse().unwrap()).unwrap();
+    let own = credentials(&ca, "spiffe://root.linkerd.cluster.local/controller", &[CONTROLLER]);
+    let controller = Controller::start(&[WEB, VM], own).await;
+    let (pod, vm) = (port_of(&web(), 80), port_of(&WorkloadRef::external("ns", "vm"), 80));
+
+    let mut as_vm = controller.peer(credentials(&ca, "spiffe://root.linkerd.cluster.local/vm", &[]));
+    assert_eq!(code(&mut as_vm, vm.clone()).await, Code::Ok);
+    assert_eq!(code(&mut as_vm, pod.clone()).await, Code::PermissionDenied);
+    assert_eq!(code(&mut as_vm, port_of(&WorkloadRef::pod("ns", "nobody"), 80)).await, Code::NotFound);
+
+    let mut as_pod = controller.peer(credentials(&ca, "spiffe://root.linkerd.cluster.local/ns/ns/sa/web", &[]));
+    assert_eq!(code(&mut as_pod, pod.clone()).await, Code::Ok);
+    assert_eq!(code(&mut as_pod, vm).await, Code::PermissionDenied);
+
+    let linkerd_name = "web.ns.serviceaccount.identity.linkerd.cluster.local";
+    let mut by_dns = controller.peer(credentials(&ca, "spiffe://root.linkerd.cluster.local/x", &[linkerd_name]));
+    assert_eq!(code(&mut by_dns, pod.clone()).await, Code::Ok);
+
+    let mut neighbour_account =
+        controller.peer(credentials(&ca, "spiffe://root.linkerd.cluster.local/ns/other/sa/web", &[]));
+    assert_eq!(code(&mut neighbour_account, pod).await, Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn c_2_a_watcher_hears_each_change_and_nothing_else() {
+    let controller = Controller::plaintext(&[WEB]).await;
+    let mut stream = watching(&controller, &web()).await;
+    assert_eq!(next(&mut stream).await.unwrap().unwrap().meta, Meta::default_named("all-unauthenticated"));
+
+    controller.apply(SERVER);
+    let denied = next(&mut stream).await.unwrap().unwrap();
+    assert_eq!((&*denied.meta.name, denied.authorizations.len()), ("srv", 0));
+
+    // Neither of these changes the policy; were one of them sent, it would come before the last one.
+    controller.apply(SERVER);
+    controller.apply(&SERVER.replace("namespace: ns", "namespace: other"));
+    controller.apply(&SERVER.replace("name: srv", "name: zzz"));
+    controller.apply(&WEB.replace("serviceAccountName: web", "serviceAccountName: web\n  nodeName: n"));
+    controller.index.apply(&[Change::Delete(Kind::Server, Key::new("ns", "srv"))]);
+    assert_eq!(name(&mut stream).await, "zzz");
+}
+
+#[tokio::test]
+async fn c_2_an_authentication_of_another_namespace_reaches_its_users() {
+    let policy = "---
+apiVersion: policy.linkerd.io/v1alpha1
+kind: AuthorizationPolicy
+metadata: {name: p, namespace: ns}
+spec:
+  targetRef: {group: policy.linkerd.io, kind: Server, name: srv}
+  requiredAuthenticationRefs: [{group: policy.linkerd.io, kind: NetworkAuthentication, name: net, namespace: other}]
+";
+    let networks = "---
+apiVersion: policy.linkerd.io/v1alpha1
+kind: NetworkAuthentication
+metadata: {name: net, namespace: other}
+spec: {networks: [{cidr: 10.0.0.0/8}]}
+";
+    let controller = Controller::plaintext(&[WEB, SERVER, policy]).await;
+    let mut stream = watching(&controller, &web()).await;
+    assert_eq!(next(&mut stream).await.unwrap().unwrap().authorizations.len(), 0);
+    controller.apply(networks);
+    let admitted = next(&mut stream).await.unwrap().unwrap().authorizations;
+    assert_eq!(admitted[0].networks, nets(&["10.0.0.0/8"]));
+    controller.index.apply(&[Change::Delete(Kind::NetworkAuthentication, Key::new("other", "net"))]);
+    assert_eq!(next(&mut stream).await.unwrap().unwrap().authorizations.len(), 0);
+}
+
+#[tokio::test]
+async fn c_2_a_slow_watcher_gets_the_newest_policy() {
+    let index = index(&[WEB]);
+    let mut receiver = index.watch(&web(), 80).unwrap();
+    for n in 0..100 {
+        index.apply(&changes(&SERVER.replace("port: http", &format!("port: {}", 80 + n % 2))));
+    }
+    index.apply(&changes(&SERVER.replace("HTTP/1", "opaque")));
+    assert_eq!(receiver.borrow_and_update().protocol, InboundProtocol::Opaque);
+    assert!(!receiver.has_changed().unwrap(), "what lay between is gone");
+}
+
+#[tokio::test]
+async fn c_1_the_stream_ends_with_its_workload() {
+    let controller = Controller::plaintext(&[WEB]).await;
+    let mut stream = watching(&controller, &web()).await;
+    assert_eq!(name(&mut stream).await, "all-unauthenticated");
+    controller.index.apply(&[Change::Delete(Kind::Pod, Key::new("ns", "web"))]);
+    assert!(next(&mut stream).await.is_none(), "it ends, with OK");
+    assert_eq!(code(&mut controller.neighbour(), port_of(&web(), 80)).await, Code::NotFound);
+}
+
+#[tokio::test]
+async fn c_2_the_stream_ends_when_another_identity_speaks_for_the_workload() {
+    let controller = Controller::plaintext(&[VM]).await;
+    let vm = WorkloadRef::external("ns", "vm");
+    let mut stream = watching(&controller, &vm).await;
+    assert_eq!(name(&mut stream).await, "all-unauthenticated");
+    controller.apply(&VM.replace("cluster.local/vm", "cluster.local/vm-2"));
+    assert!(next(&mut stream).await.is_none());
+    assert_eq!(name(&mut watching(&controller, &vm).await).await, "all-unauthenticated");
+}
+
+#[tokio::test]
+async fn c_2_a_drain_ends_every_stream_with_ok() {
+    let controller = Controller::plaintext(&[WEB]).await;
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        let mut stream = watching(&controller, &web()).await;
+        assert_eq!(name(&mut stream).await, "all-unauthenticated");
+        streams.push(stream);
+    }
+    controller.drain.send_replace(true);
+    for stream in &mut streams {
+        assert!(next(stream).await.is_none());
+    }
+    let served = timeout(Duration::from_secs(10), controller.served).await.expect("an end in time");
+    assert!(served.unwrap().is_ok());
+}
