@@ -11,12 +11,12 @@ use tracing_subscriber::filter::LevelFilter;
 #[command(name = "outrigger-proxy-init", version)]
 pub(crate) struct Args {
     /// Port of the proxy that takes incoming traffic
-    #[arg(short = 'p', long, value_name = "PORT", value_parser = port(), required_unless_present = "uninstall")]
-    incoming_proxy_port: Option<u16>,
+    #[arg(short = 'p', long, value_name = "PORT", value_parser = port(), default_value_t = 4143)]
+    incoming_proxy_port: u16,
 
     /// Port of the proxy that takes outgoing traffic
-    #[arg(short = 'o', long, value_name = "PORT", value_parser = port(), required_unless_present = "uninstall")]
-    outgoing_proxy_port: Option<u16>,
+    #[arg(short = 'o', long, value_name = "PORT", value_parser = port(), default_value_t = 4140)]
+    outgoing_proxy_port: u16,
 
     /// User that the proxy runs as, whose traffic passes; 0 is root, -1 is nobody
     #[arg(short = 'u', long, value_name = "UID", value_parser = owner(), allow_negative_numbers = true, default_value = "-1")]
@@ -99,8 +99,8 @@ pub(crate) enum LogFormat {
 impl Args {
     pub(crate) fn options(&self) -> Options {
         Options {
-            incoming_proxy_port: self.incoming_proxy_port.unwrap_or_default(),
-            outgoing_proxy_port: self.outgoing_proxy_port.unwrap_or_default(),
+            incoming_proxy_port: self.incoming_proxy_port,
+            outgoing_proxy_port: self.outgoing_proxy_port,
             proxy_uid: u32::try_from(self.proxy_uid).ok(),
             proxy_gid: u32::try_from(self.proxy_gid).ok(),
             ports_to_redirect: flat(&self.ports_to_redirect).map(|port: Port| port.0).collect(),

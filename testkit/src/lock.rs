@@ -46,6 +46,13 @@ impl Lock {
     }
 }
 
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that another thread is just starting shares the file until it execs.
+        let _ = self.file.unlock();
+    }
+}
+
 /// The ids that have a lock file in `state`, whether their owners live or not.
 pub(crate) fn ids(state: &Path) -> Vec<String> {
     let entries = fs::read_dir(state).into_iter().flatten().flatten();

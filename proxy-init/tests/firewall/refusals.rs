@@ -13,8 +13,8 @@ const IPTABLES: [&str; 3] = ["iptables-nft", "iptables-nft-save", "iptables-nft-
 fn a_wrong_flag_exits_64_and_says_which() {
     let m = machines();
     for (flags, named) in [
-        ("-o 4140", "--incoming-proxy-port"),
-        ("-p 4143 -o 4143", "--outgoing-proxy-port"),
+        ("-p http", "--incoming-proxy-port"),
+        ("-o 4143", "--outgoing-proxy-port"),
         ("-p 4143 -o 4140 --subnets-to-ignore 10.0.0.0", "--subnets-to-ignore"),
         ("-p 4143 -o 4140 --inbound-ports-to-ignore 9-8", "9-8"),
         ("-p 4143 -o 4140 --port 1", "--port"),
