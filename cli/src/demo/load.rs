@@ -33,14 +33,16 @@ pub(crate) struct Args {
     seconds: Option<f64>,
 }
 
-/// What the load says on stderr once its first request has succeeded.
-pub(crate) const FIRST_ANSWER: &str = "first answer received";
+/// What the load says on stderr once so many requests have succeeded.
+pub(crate) const UNDER_WAY: &str = "the load is under way";
+const UNDER_WAY_AFTER: u64 = 200;
 
 /// What the workers share.
 struct Bounds {
     stop: AtomicBool,
     tickets: AtomicU64,
     started: Instant,
+    successes: AtomicU64,
     /// Microseconds from the start to the last success, and the longest wait for one.
     last_success: AtomicU64,
     longest_gap: AtomicU64,
@@ -56,10 +58,12 @@ impl Bounds {
     fn succeeded(&self) {
         let now = self.started.elapsed().as_micros() as u64;
         let last = self.last_success.swap(now, Ordering::Relaxed);
-        if last == 0 {
-            eprintln!("{FIRST_ANSWER}");
+        if last > 0 {
+            self.longest_gap.fetch_max(now.saturating_sub(last), Ordering::Relaxed);
         }
-        self.longest_gap.fetch_max(now.saturating_sub(last), Ordering::Relaxed);
+        if self.successes.fetch_add(1, Ordering::Relaxed) + 1 == UNDER_WAY_AFTER {
+            eprintln!("{UNDER_WAY}");
+        }
     }
 }
 
@@ -72,6 +76,7 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         stop: AtomicBool::new(false),
         tickets: AtomicU64::new(args.requests.unwrap_or(u64::MAX)),
         started: Instant::now(),
+        successes: AtomicU64::new(0),
         last_success: AtomicU64::new(0),
         longest_gap: AtomicU64::new(0),
     });

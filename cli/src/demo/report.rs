@@ -6,6 +6,9 @@ use comfy_table::{Attribute, Cell, Color};
 use serde::Serialize;
 use std::io::Write as _;
 
+/// Of the table where stdout is no terminal.
+const WIDTH: u16 = 140;
+
 /// One act, played.
 #[derive(Serialize)]
 pub(crate) struct Outcome {
@@ -37,6 +40,9 @@ impl Report {
             return print_json(self);
         }
         let mut table = table(["act", "expected", "seen", "held", "s"]);
+        if table.width().is_none() {
+            table.set_width(WIDTH);
+        }
         for act in &self.acts {
             let held = if act.ok {
                 Cell::new("yes").fg(Color::Green)

@@ -1,12 +1,12 @@
 //! The demo's client at work inside a machine.
 
-use super::load::{FIRST_ANSWER, Tally};
+use super::load::{Tally, UNDER_WAY};
 use anyhow::{Context as _, Result, bail};
 use outrigger_testkit::{Host, Process, Program};
 use std::path::Path;
 use std::time::Duration;
 
-/// Time for the first answer, and for the last ones after the load was told to stop.
+/// Time for the first answers, and for the last ones after the load was told to stop.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Sends this many requests and counts what comes back.
@@ -25,12 +25,12 @@ pub(crate) fn ask(outrigger: &Path, host: &Host, url: &str, requests: u64, conne
 pub(crate) struct Load(Process);
 
 impl Load {
-    /// Starts it and waits for its first answer.
+    /// Starts it and waits until hundreds of requests have been answered.
     pub(crate) fn start(outrigger: &Path, host: &Host, url: &str, connections: u32) -> Result<Self> {
         let connections = connections.to_string();
         let args = ["demo", "load", "--url", url, "--connections", &connections];
         let mut load = host.spawn(&Program::new(outrigger).args(args))?;
-        load.wait_for("the load's first answer", PATIENCE, |load| load.log().contains(FIRST_ANSWER))?;
+        load.wait_for("the load's first answers", PATIENCE, |load| load.log().contains(UNDER_WAY))?;
         Ok(Self(load))
     }
 

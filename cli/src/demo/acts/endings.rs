@@ -1,11 +1,11 @@
 //! Acts 7 to 9: pods that end and certificates that rotate, all under load.
 
 use super::{LEGACY_APP_URL, Seen, summary};
-use crate::demo::layout::{CLIENT, LEGACY_APP, LEGACY_APP_CLUSTER, VM, Workload};
+use crate::demo::layout::{CLIENT, LEGACY_APP, LEGACY_APP_CLUSTER, VM, WORKLOADS, Workload};
 use crate::demo::load::Tally;
 use crate::demo::traffic::Load;
 use crate::demo::world::World;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use outrigger_testkit::wait_for;
 use std::time::Duration;
 
@@ -22,8 +22,9 @@ pub(super) fn pod_ends_gracefully(world: &mut World<'_>) -> Result<Seen> {
     world.running(&LEGACY_APP)?.end_gracefully()?;
     world.manifests.delete_pod(&LEGACY_APP)?;
     world.restore()?;
+    all_answer(world)?;
     let tally = load.stop()?;
-    Ok(Seen::new(tally.failed() == 0, under_load(&tally)))
+    Ok(Seen::new(tally.failed() == 0 && reached(&tally), under_load(&tally)))
 }
 
 pub(super) fn pod_is_killed(world: &mut World<'_>) -> Result<Seen> {
@@ -31,32 +32,49 @@ pub(super) fn pod_is_killed(world: &mut World<'_>) -> Result<Seen> {
     world.running(&LEGACY_APP)?.kill()?;
     std::thread::sleep(UNNOTICED);
     world.restore()?;
+    all_answer(world)?;
     let tally = load.stop()?;
-    Ok(Seen::new(tally.failed() <= u64::from(CONNECTIONS), under_load(&tally)))
+    Ok(Seen::new(tally.failed() <= u64::from(CONNECTIONS) && reached(&tally), under_load(&tally)))
 }
 
 pub(super) fn svids_rotate(world: &mut World<'_>) -> Result<Seen> {
-    let involved = [&CLIENT, &VM, &LEGACY_APP, &LEGACY_APP_CLUSTER];
     let load = load_on_legacy_app(world)?;
-    let mut rotated = Vec::new();
-    for workload in involved {
-        let running = world.running(workload)?;
-        let before = running.certificate_expiry()?;
-        let newer = || running.certificate_expiry().is_ok_and(|expiry| expiry > before);
-        wait_for(&format!("a newer certificate of {}", workload.host), ROTATION, newer)?;
-        rotated.push(format!("{} +{:.0} s", workload.host, running.certificate_expiry()? - before));
-    }
+    let before = expiries(world)?;
+    let newer = |world: &mut World<'_>| expiries(world).is_ok_and(|now| now.iter().zip(&before).all(|(n, b)| n > b));
+    wait_for("newer certificates of all proxies", ROTATION, || newer(world))?;
+    let after = expiries(world)?;
     let tally = load.stop()?;
-    Ok(Seen::new(tally.failed() == 0, format!("{}; {}", rotated.join(", "), under_load(&tally))))
+    let gained = WORKLOADS.iter().zip(before.iter().zip(&after));
+    let gained: Vec<_> = gained.map(|(w, (before, after))| format!("{} +{:.0} s", w.host, after - before)).collect();
+    Ok(Seen::new(tally.failed() == 0, format!("certificates: {}; {}", gained.join(", "), under_load(&tally))))
+}
+
+/// When each proxy's certificate expires, in the order of the workloads.
+fn expiries(world: &mut World<'_>) -> Result<Vec<f64>> {
+    WORKLOADS.iter().map(|workload| world.running(workload)?.certificate_expiry()).collect()
 }
 
 /// Load from the client on the Service of VM and pods, once all of them answer.
 fn load_on_legacy_app(world: &World<'_>) -> Result<Load> {
     world.manifests.without_policy()?;
+    all_answer(world)?;
+    world.load(&CLIENT, LEGACY_APP_URL, CONNECTIONS)
+}
+
+/// Waits until the VM and each pod answer the client.
+fn all_answer(world: &World<'_>) -> Result<()> {
     let servers = [&VM, &LEGACY_APP, &LEGACY_APP_CLUSTER].map(Workload::payload);
     let all = |tally: &Tally| tally.failed() == 0 && servers.iter().all(|server| tally.payloads.contains_key(server));
-    world.ask_until(&CLIENT, LEGACY_APP_URL, all)?;
-    world.load(&CLIENT, LEGACY_APP_URL, CONNECTIONS)
+    let tally = world.ask_until(&CLIENT, LEGACY_APP_URL, all)?;
+    if !all(&tally) {
+        bail!("not all of legacy-app answers: {}", summary(&tally));
+    }
+    Ok(())
+}
+
+/// Whether the pod that ended had been under load at all.
+fn reached(tally: &Tally) -> bool {
+    tally.payloads.contains_key(&LEGACY_APP.payload())
 }
 
 fn under_load(tally: &Tally) -> String {

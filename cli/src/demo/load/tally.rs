@@ -18,7 +18,7 @@ pub(crate) struct Tally {
     pub(crate) client_ids: BTreeMap<String, u64>,
     /// By the header `l5d-proxy-error`.
     pub(crate) proxy_errors: BTreeMap<String, u64>,
-    /// The longest time without a 200, over all connections, from the start.
+    /// The longest time between two 200s, over all connections.
     pub(crate) longest_gap_ms: u64,
     pub(crate) seconds: f64,
 }
