@@ -89,8 +89,11 @@ impl SpiffeId {
 
     /// The id of a Kubernetes ServiceAccount: `spiffe://<domain>/ns/<namespace>/sa/<account>`.
     ///
-    /// Fails where a name holds a character that no path segment may.
+    /// Fails where a name holds a character that no path segment may, a `/` among them.
     pub fn service_account(domain: &TrustDomain, namespace: &str, account: &str) -> Result<Self, InvalidName> {
+        if let Some(name) = [namespace, account].into_iter().find(|name| name.contains('/')) {
+            return Err(InvalidName::new(name, "path segment of a SPIFFE id", "it holds a '/'"));
+        }
         format!("{SCHEME}{domain}/ns/{namespace}/sa/{account}").parse()
     }
 }
