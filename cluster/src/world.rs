@@ -61,3 +61,33 @@ impl World {
             .map(|(_, object)| object)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Meta;
+
+    #[test]
+    fn a_namespaces_objects_are_its_own_alone() {
+        let mut world = World::default();
+        for key in [Key::cluster("shop"), Key::cluster("shop-2")] {
+            world.apply(&Change::Upsert(Object::Namespace(Arc::new(Namespace { meta: Meta::named(key) }))));
+        }
+        for (namespace, name) in [("shop", "b"), ("shop", "a"), ("shop-2", "c"), ("sho", "d")] {
+            let meta = Meta::named(Key::new(namespace, name));
+            let networks = Vec::new();
+            let object = Object::NetworkAuthentication(Arc::new(NetworkAuthentication { meta, networks }));
+            world.apply(&Change::Upsert(object));
+        }
+        let names = |namespace| -> Vec<String> {
+            World::in_namespace(&world.network_authentications, namespace)
+                .map(|o| o.meta.key.name.to_string())
+                .collect()
+        };
+        assert_eq!(
+            (names("shop"), names("shop-2"), names("")),
+            (vec!["a".into(), "b".into()], vec!["c".into()], vec![])
+        );
+        assert_eq!(World::in_namespace(&world.namespaces, "").count(), 2);
+    }
+}

@@ -56,8 +56,8 @@ pub(super) struct Folder {
 /// What is wrong now, with the hash of the text that is wrong, so that each text's faults are logged once.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Fault {
-    text: u64,
     error: ManifestError,
+    text: u64,
 }
 
 struct File {
@@ -262,4 +262,50 @@ pub(super) fn changes(old: &Snapshot, new: &Snapshot) -> Vec<Change> {
     let gone = old.keys().filter(|at| !new.contains_key(at));
     let upserts = upserts.map(|(_, object)| Change::Upsert(object.clone()));
     upserts.chain(gone.map(|(kind, key)| Change::Delete(*kind, key.clone()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Meta, Namespace, Selector, Server, ServerProtocol, ServerSelector, World};
+    use proptest::prelude::*;
+
+    /// A Namespace, or a Server in one of two forms, under one of few names.
+    fn object() -> impl Strategy<Value = Object> {
+        (0..3u8, "[ab]", "[abc]").prop_map(|(form, namespace, name)| match form {
+            0 => Object::Namespace(Arc::new(Namespace { meta: Meta::named(Key::cluster(&name)) })),
+            port => Object::Server(Arc::new(Server {
+                meta: Meta::named(Key::new(&namespace, &name)),
+                selects: ServerSelector::Pods(Selector::default()),
+                port: crate::PortRef::Number(port.into()),
+                protocol: ServerProtocol::Unknown,
+                access_policy: None,
+            })),
+        })
+    }
+
+    fn snapshot() -> impl Strategy<Value = Snapshot> {
+        proptest::collection::vec(object(), 0..8)
+            .prop_map(|objects| objects.into_iter().map(|o| ((o.kind(), o.key().clone()), o)).collect())
+    }
+
+    fn apply(world: &mut World, changes: &[Change]) {
+        changes.iter().for_each(|change| world.apply(change));
+    }
+
+    proptest! {
+        #[test]
+        fn differences_lead_to_the_same_world_as_a_fresh_load(states in proptest::collection::vec(snapshot(), 1..6)) {
+            let (mut world, mut last) = (World::default(), Snapshot::new());
+            for state in states {
+                let difference = changes(&last, &state);
+                prop_assert_eq!(difference.is_empty(), last == state);
+                apply(&mut world, &difference);
+                let mut fresh = World::default();
+                apply(&mut fresh, &changes(&Snapshot::new(), &state));
+                prop_assert_eq!(&world, &fresh);
+                last = state;
+            }
+        }
+    }
 }

@@ -10,8 +10,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 pub(super) fn external_workload(value: Value) -> Result<Object, FieldError> {
-    // Each version spells it its own way, which is checked before; an error must name it as the file does.
-    let tls = if value.pointer("/spec/meshTls").is_some() { "/spec/meshTls" } else { "/spec/meshTLS" };
+    // Each version spells it its own way, and an error must, too.
+    let old = value.get("apiVersion").is_some_and(|version| version == "workload.linkerd.io/v1alpha1");
+    let tls = if old { "/spec/meshTls" } else { "/spec/meshTLS" };
+    if value.pointer(tls).is_none() {
+        return Err(FieldError::new(tls, "missing; write the workload's identity and serverName"));
+    }
     let raw: crds::ExternalWorkload = typed(value)?;
     let invalid = |field: &str, problem: &dyn std::fmt::Display| FieldError::new(format!("{tls}/{field}"), problem);
     let identity = raw.spec.mesh_tls.identity.parse().map_err(|error| invalid("identity", &error))?;

@@ -1,6 +1,6 @@
 //! policy.linkerd.io: Servers, and who is admitted to them.
 
-use super::values::{identities, namespaced, networks, port_ref, selector, typed};
+use super::values::{group, identities, namespaced, networks, port_ref, selector, typed};
 use crate::error::FieldError;
 use crate::{
     AuthorizationPolicy, Client, Key, MeshTlsAuthentication, NetworkAuthentication, Object, ObjectRef, Server,
@@ -129,14 +129,6 @@ pub(super) fn authorization_policy(value: Value) -> Result<Object, FieldError> {
     let required = refs.into_iter().enumerate().map(one).collect::<Result<Vec<_>, _>>()?;
     check_required(&required)?;
     Ok(Object::AuthorizationPolicy(Arc::new(AuthorizationPolicy { meta, target, required })))
-}
-
-/// `core` is the core group's other name.
-fn group(raw: Option<&str>) -> String {
-    match raw {
-        None | Some("core") => String::new(),
-        Some(group) => group.to_owned(),
-    }
 }
 
 /// References may write a kind in any case.

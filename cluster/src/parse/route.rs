@@ -1,6 +1,6 @@
 //! HTTPRoutes of both groups: one shape, the Gateway API's.
 
-use super::values::{namespaced, port, typed};
+use super::values::{group as group_of, namespaced, port, typed};
 use crate::error::FieldError;
 use crate::{HttpRoute, Object, ObjectRef, ParentRef};
 use outrigger_crds::{self as crds, GATEWAY_GROUP, POLICY_GROUP, PathMatchType, ValueMatchType};
@@ -52,7 +52,7 @@ fn parent(raw: crds::ParentRef, index: usize, group: &str) -> Result<ParentRef, 
     let at = format!("/spec/parentRefs/{index}/port");
     Ok(ParentRef {
         target: ObjectRef {
-            group: raw.group.unwrap_or_else(|| group.to_owned()),
+            group: group_of(Some(raw.group.as_deref().unwrap_or(group))),
             kind: raw.kind.unwrap_or_else(|| "Gateway".to_owned()),
             namespace: raw.namespace.filter(|namespace| !namespace.is_empty()),
             name: raw.name,

@@ -15,7 +15,13 @@ use std::net::IpAddr;
 
 /// Parses an object into its API type.
 pub(super) fn typed<T: DeserializeOwned>(value: Value) -> Result<T, FieldError> {
-    serde_path_to_error::deserialize(value).map_err(|error| FieldError::new(pointer(error.path()), error.inner()))
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let mut problem = error.inner().to_string();
+        if problem.starts_with("invalid type") && problem.ends_with("expected a string") {
+            problem += "; put it in quotes";
+        }
+        FieldError::new(pointer(error.path()), problem)
+    })
 }
 
 fn pointer(path: &Path) -> String {
@@ -73,6 +79,14 @@ pub(super) fn is_name(name: &str) -> bool {
 
 pub(super) fn not_a_name(name: &str) -> String {
     format!("{name:?} is no Kubernetes name; use lower-case letters, digits and '-'")
+}
+
+/// A reference's group. `core` is the core group's other name.
+pub(super) fn group(raw: Option<&str>) -> String {
+    match raw {
+        None | Some("core") => String::new(),
+        Some(group) => group.to_owned(),
+    }
 }
 
 /// A port's number.
@@ -145,7 +159,8 @@ pub fn identity_match(text: &str) -> Result<IdentityMatch, String> {
         return suffix.parse::<DnsName>().map(|name| IdentityMatch::DnsSuffix(name.as_str().into())).map_err(explain);
     }
     if let Some(prefix) = text.strip_suffix("/*") {
-        return prefix.parse::<SpiffeId>().map(|id| IdentityMatch::SpiffePrefix(id.as_str().into())).map_err(explain);
+        let invalid = |_| format!("{text:?} is no prefix of SPIFFE ids; write one such as spiffe://domain/path/*");
+        return prefix.parse::<SpiffeId>().map(|id| IdentityMatch::SpiffePrefix(id.as_str().into())).map_err(invalid);
     }
     text.parse::<Identity>().map(|identity| IdentityMatch::Exact(identity.as_str().into())).map_err(explain)
 }
