@@ -19,6 +19,7 @@ use outrigger_proxy_core::http1::{Framing, Invalid, Method, Request, RequestRewr
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use tokio::time::{timeout, timeout_at};
 
 /// A request's head, once begun, may take so long.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -117,7 +118,7 @@ impl Connection {
                 }
             }
         }
-        let _ = self.client.close().await;
+        self.client.end().await;
         Ok(())
     }
 
@@ -152,26 +153,33 @@ impl Connection {
 
     /// The next request; none once the client has ended the connection or the worker drains.
     async fn next(&mut self) -> Option<Incoming> {
+        let mut deadline = None;
         loop {
-            if !self.client.inbox.is_empty()
-                && let Some(incoming) = self.read()
-            {
-                return Some(incoming);
-            }
-            let filled = match (self.client.inbox.is_empty(), self.worker.drain.draining()) {
-                (false, _) => tokio::time::timeout(HEAD_TIMEOUT, self.client.fill()).await,
-                (true, true) => tokio::time::timeout(LINGER, self.client.fill()).await,
-                (true, false) => tokio::select! {
-                    filled = self.client.fill() => Ok(filled),
-                    () = self.worker.drain.begins() => continue,
-                },
-            };
-            match filled {
-                Ok(Ok(1..)) => {}
-                Err(_) if !self.client.inbox.is_empty() => return Some(Incoming::refused(Refusal::RequestTimeout)),
-                _ => return None,
+            if !self.client.inbox.is_empty() {
+                if let Some(incoming) = self.read() {
+                    return Some(incoming);
+                }
+                let deadline = *deadline.get_or_insert_with(|| Instant::now() + HEAD_TIMEOUT);
+                match timeout_at(deadline.into(), self.client.fill()).await {
+                    Ok(Ok(1..)) => {}
+                    Ok(Ok(0) | Err(_)) => return None,
+                    Err(_) => return Some(Incoming::refused(Refusal::RequestTimeout)),
+                }
+            } else if !self.first_bytes().await {
+                return None;
             }
         }
+    }
+
+    /// Waits for a request to begin. `false`: there will be none.
+    async fn first_bytes(&mut self) -> bool {
+        if !self.worker.drain.draining() {
+            tokio::select! {
+                filled = self.client.fill() => return matches!(filled, Ok(1..)),
+                () = self.worker.drain.begins() => {}
+            }
+        }
+        matches!(timeout(LINGER, self.client.fill()).await, Ok(Ok(1..)))
     }
 
     /// Reads a request's head from the inbox and decides on it; none while it is incomplete.

@@ -9,6 +9,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -17,6 +18,10 @@ pub(crate) const HTTP_BUFFER: usize = 16 * 1024;
 
 /// Read buffers of relayed connections: 8 kB costs 40 % more per byte (hotpath.md §5).
 pub(crate) const OPAQUE_BUFFER: usize = 64 * 1024;
+
+/// How long, and for how many bytes, an ended connection still listens.
+const LINGER_TIME: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 1 << 20;
 
 /// A TCP stream whose first bytes were already read, to tell what it speaks.
 pub(crate) struct Prefixed {
@@ -140,6 +145,25 @@ impl Link {
     /// See [`Link::poll_close`].
     pub(crate) async fn close(&mut self) -> io::Result<()> {
         poll_fn(|cx| self.poll_close(cx)).await
+    }
+
+    /// Ends the connection so that what was sent last arrives: closing while the other side still sends would make the
+    /// kernel reset the connection and drop our last answer, so its bytes are read and forgotten for a moment.
+    pub(crate) async fn end(&mut self) {
+        if self.close().await.is_err() {
+            return;
+        }
+        let forget = async {
+            let mut forgotten = 0;
+            while let Ok(n @ 1..) = self.fill().await {
+                self.inbox.consume(self.inbox.len());
+                forgotten += n;
+                if forgotten > LINGER_BYTES {
+                    break;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(LINGER_TIME, forget).await;
     }
 
     /// Whether an idle connection can take a request: still open, and silent. Asks the kernel only if it signalled.

@@ -444,6 +444,31 @@ fn t_53_a_drain_lets_idle_connections_finish() {
     });
 }
 
+#[tokio::test(start_paused = true)]
+async fn s_04_a_head_that_dribbles_has_ten_seconds_in_all() {
+    let local = LocalSet::new();
+    let dribbling = async {
+        let rig = Rig::new().await;
+        let (mut client, _) = rig.connect().await;
+        let began = tokio::time::Instant::now();
+        let (mut reader, mut writer) = client.split();
+        let dribble = async {
+            while writer.write_all(b"G").await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+            }
+        };
+        let mut answer = [0; 12];
+        tokio::select! {
+            () = dribble => panic!("the answer comes first"),
+            read = reader.read_exact(&mut answer) => { read.unwrap(); }
+        }
+        assert_eq!(&answer, b"HTTP/1.1 408");
+        assert_eq!(began.elapsed().as_secs(), 10);
+        assert!(rig.untouched().await);
+    };
+    local.run_until(dribbling).await;
+}
+
 #[test]
 fn a_head_that_grows_without_end_is_cut_off() {
     run(async {
