@@ -20,6 +20,9 @@ fn buffers() -> BufferSettings {
     BufferSettings::new(512, 32 * 1024)
 }
 
+/// A name and a context token are all that anybody may send.
+const REQUEST_BYTES: usize = 16 * 1024;
+
 impl NamedService for Destination {
     const NAME: &'static str = "io.linkerd.proxy.destination.Destination";
 }
@@ -42,7 +45,8 @@ impl Service<http::Request<Body>> for Destination {
             }
         };
         let method = Method { destination: self.clone(), rpc };
-        Box::pin(async move { Ok(Grpc::new(Encoded).server_streaming(method, request).await) })
+        let mut grpc = Grpc::new(Encoded).apply_max_message_size_config(Some(REQUEST_BYTES), None);
+        Box::pin(async move { Ok(grpc.server_streaming(method, request).await) })
     }
 }
 

@@ -68,6 +68,11 @@ impl Snapshot {
         })
     }
 
+    /// The answer itself.
+    pub fn answer(&self) -> &Answer {
+        &self.answer
+    }
+
     /// What a stream has to send that last sent `last`. A stream that fell behind gets one difference over all that it
     /// missed.
     pub fn since(&self, last: Option<&Self>) -> Messages {

@@ -6,5 +6,6 @@ mod endpoints;
 mod follow;
 mod profile;
 mod program;
+mod property;
 mod serve;
 mod world;
