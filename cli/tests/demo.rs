@@ -1,9 +1,13 @@
 //! The demo, played once on real namespaces and real iptables; each test looks at one of its acts.
 
-use serde_json::Value;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use std::fs::Permissions;
 use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -128,18 +132,66 @@ fn two_demos_run_at_once_and_leave_nothing() {
     assert!(!pids.iter().any(|pid| left_behind(*pid)));
 }
 
-#[test]
-fn ctrl_c_removes_everything() {
+/// Starts a demo and signals it as soon as its machines are there.
+fn interrupted(signal: Signal) -> (u32, ExitStatus) {
     let mut demo = start(&[]);
     let pid = demo.id();
     let namespace = format!("/run/netns/outrigger-{pid}-0-control-plane");
+    until("the demo has made its machines", || Path::new(&namespace).exists());
+    kill(Pid::from_raw(pid as i32), signal).expect("the demo runs");
+    (pid, demo.wait().expect("the demo ends"))
+}
+
+fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
-    while !Path::new(&namespace).exists() {
-        assert!(Instant::now() < deadline && demo.try_wait().unwrap().is_none(), "the demo makes its machines");
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited 30 s until {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
-    let pid_of_signal = nix::unistd::Pid::from_raw(pid as i32);
-    nix::sys::signal::kill(pid_of_signal, nix::sys::signal::Signal::SIGINT).expect("SIGINT is sent");
-    assert_eq!(demo.wait().expect("the demo ends").code(), Some(130));
+}
+
+#[test]
+fn ctrl_c_removes_everything() {
+    let (pid, status) = interrupted(Signal::SIGINT);
+    assert_eq!(status.code(), Some(130));
     assert!(!left_behind(pid));
+}
+
+#[test]
+fn a_demo_after_a_crash_removes_what_the_crash_left() {
+    let (crashed, _) = interrupted(Signal::SIGKILL);
+    let report = finish(start(&["--act", "4"]));
+    assert_eq!(report["acts"][0]["ok"], true, "{report:#}");
+    assert!(!left_behind(crashed));
+}
+
+/// Another process than the demo's issuer speaks the Workload API, as a SPIRE agent would.
+#[test]
+fn an_agent_of_ones_own_replaces_the_issuer() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let entry = |uid, account: &str, namespace: &str| {
+        let dns = format!("{account}.{namespace}.serviceaccount.identity.linkerd.cluster.local");
+        let id = format!("spiffe://root.linkerd.cluster.local/ns/{namespace}/sa/{account}");
+        json!({ "uid": uid, "spiffeId": id, "dnsNames": [dns] })
+    };
+    let vm = json!({ "uid": 2102, "spiffeId": "spiffe://root.linkerd.cluster.local/external-workload" });
+    let pods =
+        [entry(2103, "client", "mixed-env"), entry(2104, "default", "mixed-env"), entry(2105, "default", "mixed-env")];
+    let controllers = entry(2110, "linkerd-destination", "linkerd");
+    let entries = [&[vm, controllers], &pods[..]].concat();
+    std::fs::write(path("entries.yaml"), json!({ "entries": entries }).to_string()).unwrap();
+    let (socket, state) = (path("agent/api.sock"), path("state"));
+    let mut agent = Command::new(OUTRIGGER)
+        .args(["identity", "serve", "--socket", &socket, "--entries", &path("entries.yaml"), "--state-dir", &state])
+        .args(["--trust-domain", "root.linkerd.cluster.local", "--group", "2102"])
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the agent starts");
+    until("the agent listens", || Path::new(&socket).exists());
+    let anchors = path("state/ca.crt");
+    let report = finish(start(&["--act", "4", "--spire-socket", &socket, "--trust-anchors", &anchors]));
+    agent.kill().and_then(|()| agent.wait()).expect("the agent ends");
+    assert_eq!(report["acts"][0]["ok"], true, "{report:#}");
 }

@@ -6,7 +6,7 @@ use super::layout::{self, TRUST_DOMAIN};
 use anyhow::{Context as _, Result};
 use outrigger_testkit::{Host, Process, Program};
 use serde_json::json;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,8 +26,11 @@ impl Issuer {
     /// Starts our own issuer on the machine, or takes the agent that the user names.
     pub(crate) fn start(play: &Play, binaries: &Binaries, host: &Host, folder: &Path) -> Result<Self> {
         if let (Some(socket), Some(anchors)) = (&play.spire_socket, &play.trust_anchors) {
-            let (socket, anchors) = (std::path::absolute(socket)?, std::path::absolute(anchors)?);
-            return Ok(Self { socket, anchors, _process: None });
+            return Ok(Self {
+                socket: std::path::absolute(socket)?,
+                anchors: publish(anchors, folder)?,
+                _process: None,
+            });
         }
         let (socket, state) = (folder.join("spire/api.sock"), folder.join("issuer"));
         let entries = folder.join("entries.yaml");
@@ -39,12 +42,17 @@ impl Issuer {
             .args([Path::new("--state-dir"), &state]);
         let mut process = host.spawn(&play.lasting(program))?;
         process.wait_for("the issuer's socket", Duration::from_secs(10), |_| socket.exists())?;
-        // Beside the authority's key nobody else may read; the controllers' user must.
-        let anchors = folder.join("trust-anchors.pem");
-        fs::copy(state.join("ca.crt"), &anchors).context("cannot copy the issuer's certificate")?;
-        fs::set_permissions(&anchors, fs::Permissions::from_mode(0o644))?;
-        Ok(Self { socket, anchors, _process: Some(process) })
+        Ok(Self { socket, anchors: publish(&state.join("ca.crt"), folder)?, _process: Some(process) })
     }
+}
+
+/// Copies the trust anchors to where the controllers' user can read them.
+fn publish(anchors: &Path, folder: &Path) -> Result<PathBuf> {
+    let published = folder.join("trust-anchors.pem");
+    let copied =
+        fs::copy(anchors, &published).and_then(|_| fs::set_permissions(&published, Permissions::from_mode(0o644)));
+    copied.with_context(|| format!("cannot copy the trust anchors {}", anchors.display()))?;
+    Ok(published)
 }
 
 /// The entries file. JSON is YAML.
@@ -56,12 +64,12 @@ fn registrations() -> String {
     json!({ "entries": layout::entries().into_iter().map(entry).collect::<Vec<_>>() }).to_string()
 }
 
-/// The commands that give a SPIRE server the same entries.
+/// The commands that give a SPIRE server the same entries, as short-lived as ours.
 pub(crate) fn spire_commands() -> String {
     let command = |e: layout::Entry| {
         let dns = e.dns_name.map(|name| format!(" -dns {name}")).unwrap_or_default();
         format!(
-            "spire-server entry create -parentID spiffe://{TRUST_DOMAIN}/agent -spiffeID {}{dns} -selector unix:uid:{}",
+            "spire-server entry create -parentID spiffe://{TRUST_DOMAIN}/agent -spiffeID {}{dns} -selector unix:uid:{} -x509SVIDTTL 20",
             e.id, e.uid
         )
     };

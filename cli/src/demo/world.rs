@@ -13,7 +13,6 @@ use super::{Play, admin};
 use anyhow::{Context as _, Result, bail};
 use outrigger_testkit::{Capture, Host, Network, Process, Program};
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -186,7 +185,6 @@ fn start_controllers(
     manifests: &Path,
     host: &Host,
 ) -> Result<Vec<Process>> {
-    fs::metadata(&issuer.anchors).with_context(|| format!("cannot read {}", issuer.anchors.display()))?;
     let controllers = [
         (&binaries.destination, admin::DESTINATION, &["--service-cidr", layout::SERVICE_CIDR][..]),
         (&binaries.policy, admin::POLICY, &[]),
