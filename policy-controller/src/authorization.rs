@@ -7,6 +7,7 @@ use outrigger_cluster::{
     ServerMatch, World,
 };
 use outrigger_model::{Authentication, Authorization, DnsName, IdentityMatch, Meta, NetworkMatch, SpiffeId};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -17,12 +18,14 @@ pub(crate) const GROUP: &str = "policy.linkerd.io";
 pub enum Ignored {
     #[error("{kind} {key} does not exist; create it, or take it out of requiredAuthenticationRefs")]
     Missing { kind: &'static str, key: Key },
-    #[error("requiredAuthenticationRefs may name one {0} only; write a policy for each")]
-    Several(&'static str),
-    #[error("{0} is nothing that can be required; MeshTLSAuthentication, ServiceAccount and NetworkAuthentication are")]
+    #[error(
+        "{0} is one requirement too many: one of identities and one of networks may be required; write more policies"
+    )]
+    Several(String),
+    #[error("{0} cannot be required; a MeshTLSAuthentication, ServiceAccount or NetworkAuthentication can")]
     Unknown(String),
     #[error(
-        "{0} is nothing that a policy can apply to here; a Server or an HTTPRoute of its namespace, or the namespace itself, is"
+        "a policy cannot apply to {0}; a Server or HTTPRoute of its namespace, or that namespace itself, can be named"
     )]
     Target(String),
 }
@@ -118,32 +121,20 @@ pub(crate) fn authorization_policy(
     let (mut identities, mut networks) = (None, None);
     for required in &policy.required {
         let object = required.key(&key.namespace);
-        let again = match (required.group.as_str(), required.kind.as_str()) {
+        let repeated = match (required.group.as_str(), required.kind.as_str()) {
             (GROUP, "MeshTLSAuthentication") => {
-                let found = world
-                    .mesh_tls_authentications
-                    .get(&object)
-                    .ok_or_else(|| missing("MeshTLSAuthentication", object))?;
-                identities
-                    .replace(mesh_tls(config, found))
-                    .is_some()
-                    .then_some("MeshTLSAuthentication or ServiceAccount")
+                let found = find(&world.mesh_tls_authentications, "MeshTLSAuthentication", object)?;
+                identities.replace(mesh_tls(config, found)).is_some()
             }
-            ("", "ServiceAccount") => {
-                let account = service_account(config, &object).collect();
-                identities.replace(account).is_some().then_some("MeshTLSAuthentication or ServiceAccount")
-            }
+            ("", "ServiceAccount") => identities.replace(service_account(config, &object).collect()).is_some(),
             (GROUP, "NetworkAuthentication") => {
-                let found = world
-                    .network_authentications
-                    .get(&object)
-                    .ok_or_else(|| missing("NetworkAuthentication", object))?;
-                networks.replace(found.networks.as_slice().into()).is_some().then_some("NetworkAuthentication")
+                let found = find(&world.network_authentications, "NetworkAuthentication", object)?;
+                networks.replace(found.networks.as_slice().into()).is_some()
             }
             _ => return Err(Ignored::Unknown(format!("{} {object}", required.kind))),
         };
-        if let Some(kind) = again {
-            return Err(Ignored::Several(kind));
+        if repeated {
+            return Err(Ignored::Several(required.kind.clone()));
         }
     }
     Ok(Authorization {
@@ -153,8 +144,8 @@ pub(crate) fn authorization_policy(
     })
 }
 
-fn missing(kind: &'static str, key: Key) -> Ignored {
-    Ignored::Missing { kind, key }
+fn find<'a, T>(objects: &'a BTreeMap<Key, Arc<T>>, kind: &'static str, key: Key) -> Result<&'a Arc<T>, Ignored> {
+    objects.get(&key).ok_or(Ignored::Missing { kind, key })
 }
 
 fn everywhere() -> Arc<[NetworkMatch]> {

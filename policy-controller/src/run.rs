@@ -95,7 +95,10 @@ pub async fn serve(
     index: Arc<Index>,
     mut draining: watch::Receiver<bool>,
 ) -> Result<(), RunError> {
-    index.complete().await;
+    tokio::select! {
+        () = index.complete() => {}
+        _ = draining.wait_for(|drain| *drain) => return Ok(()),
+    }
     tracing::info!(event = "policy.serving", addr = %local(&listener), "answering proxies");
     let limits = ServiceBuilder::new().layer(LoadShedLayer::new()).layer(GlobalConcurrencyLimitLayer::new(REQUESTS));
     let service = Service::new(index, draining.clone()).max_decoding_message_size(MESSAGE_BYTES);

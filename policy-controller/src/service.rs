@@ -40,7 +40,7 @@ impl Service {
                     return Ok((workload, port));
                 }
                 let identity = peer.identity();
-                tracing::warn!(event = "policy.caller_refused", %workload, %identity, "a caller asked for another's policy");
+                tracing::warn!(event = "policy.caller_refused", %workload, %identity, "the caller is another workload");
                 Err(Status::permission_denied(format!("{identity} does not speak for {workload}")))
             }
             None => Err(Status::unauthenticated("the connection says nothing about its caller")),

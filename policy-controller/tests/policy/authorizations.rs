@@ -3,7 +3,12 @@ use outrigger_model::{Authentication, Authorization, IdentityMatch, Meta, Networ
 
 fn policy_yaml(name: &str, target: &str, required: &str) -> String {
     format!(
-        "---\napiVersion: policy.linkerd.io/v1alpha1\nkind: AuthorizationPolicy\nmetadata: {{name: {name}, namespace: ns}}\nspec: {{targetRef: {{{target}}}, requiredAuthenticationRefs: [{required}]}}\n"
+        "---
+apiVersion: policy.linkerd.io/v1alpha1
+kind: AuthorizationPolicy
+metadata: {{name: {name}, namespace: ns}}
+spec: {{targetRef: {{{target}}}, requiredAuthenticationRefs: [{required}]}}
+"
     )
 }
 
@@ -11,7 +16,12 @@ const SRV: &str = "group: policy.linkerd.io, kind: Server, name: srv";
 
 fn mesh_tls(namespace: &str, spec: &str) -> String {
     format!(
-        "---\napiVersion: policy.linkerd.io/v1alpha1\nkind: MeshTLSAuthentication\nmetadata: {{name: mtls, namespace: {namespace}}}\nspec: {{{spec}}}\n"
+        "---
+apiVersion: policy.linkerd.io/v1alpha1
+kind: MeshTLSAuthentication
+metadata: {{name: mtls, namespace: {namespace}}}
+spec: {{{spec}}}
+"
     )
 }
 
@@ -138,7 +148,12 @@ fn c_1_a_policy_on_something_else_admits_nobody_here() {
 
 fn server_authorization(server: &str, client: &str) -> String {
     format!(
-        "---\napiVersion: policy.linkerd.io/v1beta1\nkind: ServerAuthorization\nmetadata: {{name: saz, namespace: ns}}\nspec: {{server: {{{server}}}, client: {{{client}}}}}\n"
+        "---
+apiVersion: policy.linkerd.io/v1beta1
+kind: ServerAuthorization
+metadata: {{name: saz, namespace: ns}}
+spec: {{server: {{{server}}}, client: {{{client}}}}}
+"
     )
 }
 

@@ -7,17 +7,50 @@ use std::net::IpAddr;
 
 /// Objects that admit; references among them may dangle.
 const ADMITTING: &[&str] = &[
-    "apiVersion: policy.linkerd.io/v1beta1\nkind: ServerAuthorization\nmetadata: {name: saz, namespace: ns}\nspec: {server: {name: srv}, client: {meshTLS: {serviceAccounts: [{name: client}]}}}",
-    "apiVersion: policy.linkerd.io/v1beta1\nkind: ServerAuthorization\nmetadata: {name: tls, namespace: ns}\nspec: {server: {selector: {}}, client: {networks: [{cidr: 10.0.0.0/9}], meshTLS: {unauthenticatedTLS: true}}}",
-    "apiVersion: policy.linkerd.io/v1alpha1\nkind: AuthorizationPolicy\nmetadata: {name: both, namespace: ns}\nspec: {targetRef: {group: policy.linkerd.io, kind: Server, name: srv}, requiredAuthenticationRefs: [{group: policy.linkerd.io, kind: MeshTLSAuthentication, name: mtls}, {group: policy.linkerd.io, kind: NetworkAuthentication, name: net}]}",
-    "apiVersion: policy.linkerd.io/v1alpha1\nkind: AuthorizationPolicy\nmetadata: {name: everything, namespace: ns}\nspec: {targetRef: {kind: Namespace, name: ns}, requiredAuthenticationRefs: [{group: policy.linkerd.io, kind: NetworkAuthentication, name: net}]}",
-    "apiVersion: policy.linkerd.io/v1alpha1\nkind: AuthorizationPolicy\nmetadata: {name: route, namespace: ns}\nspec: {targetRef: {group: policy.linkerd.io, kind: HTTPRoute, name: r}, requiredAuthenticationRefs: [{group: policy.linkerd.io, kind: MeshTLSAuthentication, name: mtls}]}",
-    "apiVersion: policy.linkerd.io/v1alpha1\nkind: AuthorizationPolicy\nmetadata: {name: account, namespace: ns}\nspec: {targetRef: {group: policy.linkerd.io, kind: HTTPRoute, name: r}, requiredAuthenticationRefs: [{kind: ServiceAccount, name: client}]}",
-    "apiVersion: policy.linkerd.io/v1alpha1\nkind: MeshTLSAuthentication\nmetadata: {name: mtls, namespace: ns}\nspec: {identityRefs: [{kind: Namespace, name: ns}]}",
-    "apiVersion: policy.linkerd.io/v1alpha1\nkind: NetworkAuthentication\nmetadata: {name: net, namespace: ns}\nspec: {networks: [{cidr: 10.0.0.0/8, except: [10.1.0.0/16]}]}",
+    "apiVersion: policy.linkerd.io/v1beta1
+kind: ServerAuthorization
+metadata: {name: saz, namespace: ns}
+spec: {server: {name: srv}, client: {meshTLS: {serviceAccounts: [{name: client}]}}}",
+    "apiVersion: policy.linkerd.io/v1beta1
+kind: ServerAuthorization
+metadata: {name: tls, namespace: ns}
+spec: {server: {selector: {}}, client: {networks: [{cidr: 10.0.0.0/9}], meshTLS: {unauthenticatedTLS: true}}}",
+    "apiVersion: policy.linkerd.io/v1alpha1
+kind: AuthorizationPolicy
+metadata: {name: both, namespace: ns}
+spec: {targetRef: {group: policy.linkerd.io, kind: Server, name: srv},
+  requiredAuthenticationRefs: [{group: policy.linkerd.io, kind: MeshTLSAuthentication, name: mtls},
+    {group: policy.linkerd.io, kind: NetworkAuthentication, name: net}]}",
+    "apiVersion: policy.linkerd.io/v1alpha1
+kind: AuthorizationPolicy
+metadata: {name: everything, namespace: ns}
+spec: {targetRef: {kind: Namespace, name: ns},
+  requiredAuthenticationRefs: [{group: policy.linkerd.io, kind: NetworkAuthentication, name: net}]}",
+    "apiVersion: policy.linkerd.io/v1alpha1
+kind: AuthorizationPolicy
+metadata: {name: route, namespace: ns}
+spec: {targetRef: {group: policy.linkerd.io, kind: HTTPRoute, name: r},
+  requiredAuthenticationRefs: [{group: policy.linkerd.io, kind: MeshTLSAuthentication, name: mtls}]}",
+    "apiVersion: policy.linkerd.io/v1alpha1
+kind: AuthorizationPolicy
+metadata: {name: account, namespace: ns}
+spec: {targetRef: {group: policy.linkerd.io, kind: HTTPRoute, name: r},
+  requiredAuthenticationRefs: [{kind: ServiceAccount, name: client}]}",
+    "apiVersion: policy.linkerd.io/v1alpha1
+kind: MeshTLSAuthentication
+metadata: {name: mtls, namespace: ns}
+spec: {identityRefs: [{kind: Namespace, name: ns}]}",
+    "apiVersion: policy.linkerd.io/v1alpha1
+kind: NetworkAuthentication
+metadata: {name: net, namespace: ns}
+spec: {networks: [{cidr: 10.0.0.0/8, except: [10.1.0.0/16]}]}",
 ];
 
-const ROUTE: &str = "apiVersion: policy.linkerd.io/v1beta3\nkind: HTTPRoute\nmetadata: {name: r, namespace: ns}\nspec: {parentRefs: [{group: policy.linkerd.io, kind: Server, name: srv}], rules: [{matches: [{path: {type: Exact, value: /r}}]}]}";
+const ROUTE: &str = "apiVersion: policy.linkerd.io/v1beta3
+kind: HTTPRoute
+metadata: {name: r, namespace: ns}
+spec: {parentRefs: [{group: policy.linkerd.io, kind: Server, name: srv}],
+  rules: [{matches: [{path: {type: Exact, value: /r}}]}]}";
 
 #[derive(Debug, Clone, Copy)]
 struct Client {

@@ -19,7 +19,12 @@ const GATEWAY: &str = "gateway.networking.k8s.io";
 
 fn on_route(group: &str, route: &str) -> String {
     format!(
-        "---\napiVersion: policy.linkerd.io/v1alpha1\nkind: AuthorizationPolicy\nmetadata: {{name: p, namespace: ns}}\nspec: {{targetRef: {{group: {group}, kind: HTTPRoute, name: {route}}}, requiredAuthenticationRefs: []}}\n"
+        "---
+apiVersion: policy.linkerd.io/v1alpha1
+kind: AuthorizationPolicy
+metadata: {{name: p, namespace: ns}}
+spec: {{targetRef: {{group: {group}, kind: HTTPRoute, name: {route}}}, requiredAuthenticationRefs: []}}
+"
     )
 }
 
@@ -77,7 +82,9 @@ fn c_1_a_policy_on_a_route_admits_on_that_route_only() {
 
 fn probed() -> String {
     format!(
-        "{WEB}    livenessProbe: {{httpGet: {{path: '/live?x=1', port: http}}}}\n    readinessProbe: {{httpGet: {{path: /ready, port: 80}}}}\n"
+        "{WEB}    livenessProbe: {{httpGet: {{path: '/live?x=1', port: http}}}}
+    readinessProbe: {{httpGet: {{path: /ready, port: 80}}}}
+"
     )
 }
 

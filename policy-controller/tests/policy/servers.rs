@@ -6,7 +6,12 @@ use outrigger_policy::{ServerStatus, server_status};
 fn server(name: &str, created: &str, spec: &str) -> String {
     let created = if created.is_empty() { String::new() } else { format!(", creationTimestamp: \"{created}\"") };
     format!(
-        "---\napiVersion: policy.linkerd.io/v1beta3\nkind: Server\nmetadata: {{name: {name}, namespace: ns{created}}}\nspec: {{{spec}}}\n"
+        "---
+apiVersion: policy.linkerd.io/v1beta3
+kind: Server
+metadata: {{name: {name}, namespace: ns{created}}}
+spec: {{{spec}}}
+"
     )
 }
 
@@ -102,7 +107,10 @@ fn c_1_pods_without_a_proxy_are_unknown_and_every_external_workload_is_known() {
     assert_eq!(outrigger_policy::policy(&world(&[&bare]), &config(), &web(), 80), None);
     assert_eq!(outrigger_policy::policy(&world(&[WEB]), &config(), &WorkloadRef::pod("ns", "other"), 80), None);
     assert_eq!(outrigger_policy::policy(&world(&[WEB]), &config(), &WorkloadRef::external("ns", "web"), 80), None);
-    let vm = "apiVersion: workload.linkerd.io/v1beta1\nkind: ExternalWorkload\nmetadata: {name: vm, namespace: ns}\nspec: {meshTLS: {identity: 'spiffe://root.linkerd.cluster.local/vm', serverName: vm.cluster.local}}";
+    let vm = "apiVersion: workload.linkerd.io/v1beta1
+kind: ExternalWorkload
+metadata: {name: vm, namespace: ns}
+spec: {meshTLS: {identity: 'spiffe://root.linkerd.cluster.local/vm', serverName: vm.cluster.local}}";
     assert!(outrigger_policy::policy(&world(&[vm]), &config(), &WorkloadRef::external("ns", "vm"), 80).is_some());
 }
 
