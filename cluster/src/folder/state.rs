@@ -293,6 +293,54 @@ mod tests {
         changes.iter().for_each(|change| world.apply(change));
     }
 
+    #[derive(Clone, Default)]
+    struct Log(Arc<parking_lot::Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Log {
+        fn count(&self, event: &str) -> usize {
+            String::from_utf8(self.0.lock().clone()).unwrap().lines().filter(|line| line.contains(event)).count()
+        }
+    }
+
+    #[test]
+    fn each_texts_fault_and_each_skipped_kind_are_logged_once() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let at = tempfile::TempDir::new().unwrap();
+            let write = |text: &str| std::fs::write(at.path().join("a.yaml"), text).unwrap();
+            let skipped =
+                "kind: Deployment\napiVersion: apps/v1\n---\nkind: ServiceProfile\napiVersion: linkerd.io/v1alpha2\n";
+            write(&skipped.repeat(2).replace("v1alpha2\nkind", "v1alpha2\n---\nkind"));
+            let (mut folder, _) = Folder::load(at.path().to_owned(), None).unwrap();
+            assert_eq!((log.count("manifest.skipped"), log.count("manifest.not_honoured")), (1, 1));
+            for (text, faults, mended) in [("kind: [", 1, 0), ("kind: [ ", 2, 1), (skipped, 2, 2)] {
+                write(text);
+                for _ in 0..3 {
+                    assert!(folder.refresh(&Touched::All).is_empty());
+                }
+                let counts = (log.count("manifest.invalid"), log.count("manifest.mended"));
+                assert_eq!(counts, (faults, mended), "{text}");
+            }
+            std::fs::remove_dir_all(at.path()).unwrap();
+            for _ in 0..3 {
+                assert!(folder.refresh(&Touched::All).is_empty());
+            }
+            assert_eq!((log.count("cannot read the folder"), log.count("manifest.skipped")), (1, 1));
+        });
+    }
+
     proptest! {
         #[test]
         fn differences_lead_to_the_same_world_as_a_fresh_load(states in proptest::collection::vec(snapshot(), 1..6)) {
