@@ -16,7 +16,7 @@ use outrigger_model::{InboundProtocol, Peer, Refusal};
 use outrigger_mtls::Alpn;
 use outrigger_proxy_core::authorize::{Client, ClientTls};
 use outrigger_proxy_core::detect::{Hello, Http};
-use outrigger_proxy_core::http1::Request;
+use outrigger_proxy_core::route::Head;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -194,7 +194,7 @@ struct Admission {
 
 impl InboundGate {
     /// Whether the request may go on; the newest policy decides.
-    pub(crate) fn admit(&self, request: &Request<'_, '_>) -> Result<(), Refused> {
+    pub(crate) fn admit(&self, request: &impl Head) -> Result<(), Refused> {
         let mut admission = self.admission.borrow_mut();
         if admission.policy.is_none() || admission.port.has_changed() {
             let policy = admission.port.current()?;

@@ -3,8 +3,7 @@
 use crate::refused::Refused;
 use outrigger_model::{Authorization, InboundPolicy, InboundProtocol, Refusal};
 use outrigger_proxy_core::authorize::{Client, authorize};
-use outrigger_proxy_core::http1::Request;
-use outrigger_proxy_core::route::Routes;
+use outrigger_proxy_core::route::{Head, Routes};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -55,7 +54,7 @@ impl Policy {
     pub(crate) fn admit_request(
         &self,
         client: Client<'_>,
-        request: &Request<'_, '_>,
+        request: &impl Head,
     ) -> Result<&Authorization, Refused> {
         let (route, _) = self.routes.find(request).ok_or_else(|| Refused::new(Refusal::NoRoute, &self.policy.meta))?;
         let admitted =

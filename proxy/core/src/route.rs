@@ -1,10 +1,22 @@
 //! Which route of an inbound policy a request takes (A.2.2: the order of the Gateway API).
 
-use crate::http1::Request;
 use outrigger_model::{HeaderMatch, HostMatch, InboundRoute, PathMatch, QueryMatch, RouteMatch, RouteRule, ValueMatch};
 use regex::bytes::Regex;
 use std::sync::Arc;
 use thiserror::Error;
+
+/// What a route may ask of a request, in any version of HTTP.
+pub trait Head {
+    fn method(&self) -> &str;
+    /// The host that is asked for, without port.
+    fn host(&self) -> Option<&str>;
+    /// Without query.
+    fn path(&self) -> &str;
+    /// Without question mark.
+    fn query(&self) -> &str;
+    /// Every value of a field; the name is lower-cased.
+    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]>;
+}
 
 /// A regular expression of a route that does not compile.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -79,7 +91,7 @@ impl Routes {
     }
 
     /// The best route for the request and the rule of it that matched. `None`: refuse with "no route".
-    pub fn find(&self, request: &Request<'_, '_>) -> Option<(&InboundRoute, &RouteRule)> {
+    pub fn find(&self, request: &impl Head) -> Option<(&InboundRoute, &RouteRule)> {
         let mut best: Option<(Rank, &CompiledMatch)> = None;
         for candidate in &self.matches {
             let Some(host) = host_rank(&self.routes[candidate.route].hosts, request.host()) else { continue };
@@ -109,8 +121,8 @@ impl CompiledMatch {
         Ok(Self { route, rule, path, fields, query, method: given.method.clone() })
     }
 
-    fn rank(&self, host: usize, request: &Request<'_, '_>) -> Option<Rank> {
-        if self.method.as_deref().is_some_and(|method| method != request.method) {
+    fn rank(&self, host: usize, request: &impl Head) -> Option<Rank> {
+        if self.method.as_deref().is_some_and(|method| method != request.method()) {
             return None;
         }
         let path = match &self.path {
@@ -118,10 +130,9 @@ impl CompiledMatch {
             Some(path) => path.rank(request.path())?,
         };
         let fields = self.fields.iter().all(|(name, value)| {
-            let named = |f: &&httparse::Header<'_>| f.name.eq_ignore_ascii_case(name);
             // A repeated field could be read as either value, so each of them must match.
-            let mut values = request.fields.iter().filter(named).peekable();
-            values.peek().is_some() && values.all(|f| value.matches(f.value))
+            let mut values = request.values(name).peekable();
+            values.peek().is_some() && values.all(|given| value.matches(given))
         });
         let query = self.query.iter().all(|(name, value)| {
             let mut pairs = request.query().split('&').filter_map(|pair| pair.split_once('='));
@@ -152,6 +163,15 @@ impl Value {
             Self::Regex(regex) => regex.is_match(value),
         }
     }
+}
+
+/// The host of an authority: without user, without port.
+pub fn host_of(authority: &str) -> &str {
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    host.rsplit_once('@').map_or(host, |(_, host)| host)
 }
 
 /// How specific the host is that lets the request in; `None`: the route is for other hosts.
@@ -186,7 +206,7 @@ fn whole(text: &str) -> Result<Regex, (String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http1::fields;
+    use crate::http1::{Request, fields};
     use outrigger_model::Meta;
 
     fn route(name: &str, hosts: Vec<HostMatch>, given: RouteMatch) -> InboundRoute {

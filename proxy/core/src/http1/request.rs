@@ -1,6 +1,7 @@
 //! A request's head.
 
 use super::{Fields, Framing, Hop, Invalid, bare_lf, hop, parse_error, put, stays_here, unfinished};
+use crate::route::{Head, host_of};
 use httparse::{Header, Status};
 
 /// A request's head, borrowed from the bytes it was read from.
@@ -70,34 +71,6 @@ impl<'h, 'b> Request<'h, 'b> {
         self.framing == Framing::None && matches!(self.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE")
     }
 
-    /// The path without its query.
-    pub fn path(&self) -> &'b str {
-        let origin = match self.target.split_once("://") {
-            Some((scheme, rest)) if !scheme.contains('/') => rest.find(['/', '?']).map_or("/", |at| &rest[at..]),
-            _ => self.target,
-        };
-        let path = origin.split(['?', '#']).next().unwrap_or(origin);
-        if path.is_empty() { "/" } else { path }
-    }
-
-    /// The query, without its question mark.
-    pub fn query(&self) -> &'b str {
-        self.target.split_once('?').map_or("", |(_, query)| query)
-    }
-
-    /// The host that is asked for, without port: of an absolute target, else of the Host field (RFC 9112 §3.2.2).
-    pub fn host(&self) -> Option<&'b str> {
-        let authority = match self.target.split_once("://") {
-            Some((scheme, rest)) if !scheme.contains('/') => rest.split(['/', '?']).next(),
-            _ => self.fields.iter().find(|f| f.name.eq_ignore_ascii_case("host")).and_then(|f| text(f.value)),
-        }?;
-        let host = match authority.rsplit_once(':') {
-            Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
-            _ => authority,
-        };
-        Some(host.rsplit_once('@').map_or(host, |(_, host)| host))
-    }
-
     /// Writes the head that goes on; `out` is cleared first.
     pub fn write(&self, out: &mut Vec<u8>, rewrite: RequestRewrite<'_>) {
         out.clear();
@@ -119,6 +92,38 @@ impl<'h, 'b> Request<'h, 'b> {
             put(out, "l5d-client-id", id.as_bytes());
         }
         out.extend_from_slice(b"\r\n");
+    }
+}
+
+impl Head for Request<'_, '_> {
+    fn method(&self) -> &str {
+        self.method
+    }
+
+    /// Of an absolute target, else of the Host field (RFC 9112 §3.2.2).
+    fn host(&self) -> Option<&str> {
+        let authority = match self.target.split_once("://") {
+            Some((scheme, rest)) if !scheme.contains('/') => rest.split(['/', '?']).next(),
+            _ => self.values("host").next().and_then(text),
+        };
+        authority.map(host_of)
+    }
+
+    fn path(&self) -> &str {
+        let origin = match self.target.split_once("://") {
+            Some((scheme, rest)) if !scheme.contains('/') => rest.find(['/', '?']).map_or("/", |at| &rest[at..]),
+            _ => self.target,
+        };
+        let path = origin.split(['?', '#']).next().unwrap_or(origin);
+        if path.is_empty() { "/" } else { path }
+    }
+
+    fn query(&self) -> &str {
+        self.target.split_once('?').map_or("", |(_, query)| query)
+    }
+
+    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
     }
 }
 

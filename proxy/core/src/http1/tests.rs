@@ -1,4 +1,5 @@
 use super::*;
+use crate::route::Head;
 
 fn request(head: &str) -> Result<Option<(String, Framing)>, Invalid> {
     let mut room = fields();
