@@ -1,6 +1,6 @@
 //! YAML and JSON text as a tree that remembers its lines.
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
 use serde_saphyr::Spanned;
 use std::fmt;
@@ -170,9 +170,6 @@ impl<'de> Visitor<'de> for TreeVisitor {
         while let Some(key) = map.next_key::<Spanned<String>>()? {
             let mut node: Node = map.next_value()?;
             node.line = key.referenced.line();
-            if fields.iter().any(|(name, _)| *name == key.value) {
-                return Err(A::Error::custom(duplicate(&key.value)));
-            }
             fields.push((key.value, node));
         }
         Ok(Tree::Map(fields))

@@ -93,10 +93,10 @@ impl Manifest {
     fn refuse(&mut self, file: &Path, node: &Node, kind: Option<&str>, errors: Vec<FieldError>) {
         let metadata = node.field("metadata");
         let text = |name| metadata.and_then(|metadata| metadata.text(name));
-        let object = kind.map(|kind| match (text("namespace"), text("name")) {
-            (Some(namespace), Some(name)) => format!("{kind} {namespace}/{name}"),
-            (None, Some(name)) => format!("{kind} {name}"),
-            _ => kind.to_owned(),
+        let object = kind.map(|kind| match text("name") {
+            Some(name) if kind == "Namespace" => format!("{kind} {name}"),
+            Some(name) => format!("{kind} {}/{name}", text("namespace").unwrap_or("default")),
+            None => kind.to_owned(),
         });
         self.errors.extend(errors.into_iter().map(|error| ManifestError {
             file: file.to_owned(),

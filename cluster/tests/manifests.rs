@@ -263,7 +263,7 @@ fn kubectl_get_prints_a_valid_file() {
     assert_eq!(names(&read(json)), ["5 Service default/ab"]);
     assert!(read("apiVersion: v1\nkind: List\nitems: []\n").objects.is_empty());
     let bad = parse::manifest(Path::new("m.yaml"), &list.replace("podSelector", "selector"));
-    assert_eq!(bad.errors[0].to_string().split(": unknown").next(), Some("m.yaml:14: Server s: spec.selector"));
+    assert_eq!(bad.errors[0].to_string().split(": unknown").next(), Some("m.yaml:14: Server default/s: spec.selector"));
 }
 
 #[test]

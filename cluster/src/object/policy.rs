@@ -12,7 +12,7 @@ pub struct Server {
     pub selects: ServerSelector,
     pub port: PortRef,
     pub protocol: ServerProtocol,
-    /// v1beta3 `accessPolicy`; `None` before v1beta3, which means deny.
+    /// v1beta3 `accessPolicy`; `None` where it is not given, which means deny.
     pub access_policy: Option<DefaultPolicy>,
 }
 
