@@ -204,15 +204,15 @@ fn serves(server: &Server, workload: Workload<'_>, port: u16) -> bool {
         }
 }
 
-/// Whether the Server is of the workload's namespace and kind, and selects its labels.
+/// Whether a Server of the workload's namespace selects it.
 pub(crate) fn selects(server: &Server, workload: Workload<'_>) -> bool {
-    let meta = workload.meta();
-    server.meta.key.namespace == meta.key.namespace
-        && match (&server.selects, workload) {
-            (ServerSelector::Pods(selector), Workload::Pod(_))
-            | (ServerSelector::ExternalWorkloads(selector), Workload::External(_)) => selector.matches(&meta.labels),
-            _ => false,
+    match (&server.selects, workload) {
+        (ServerSelector::Pods(selector), Workload::Pod(_))
+        | (ServerSelector::ExternalWorkloads(selector), Workload::External(_)) => {
+            selector.matches(&workload.meta().labels)
         }
+        _ => false,
+    }
 }
 
 /// The metric labels of the table in B.2.
