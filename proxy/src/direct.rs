@@ -1,7 +1,7 @@
 //! Connections to the proxy's own port: mutual TLS, then a transport header that says what they are for (A.1.3).
 
 use crate::detect;
-use crate::inbound::{Arrival, Tls, accept, forward, forward_http2, requests};
+use crate::inbound::{Arrival, Tls, accept, forward, requests, requests_http2};
 use crate::link::Link;
 use crate::refused::Refused;
 use crate::worker::Worker;
@@ -31,6 +31,6 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: Link, from: SocketAddr, o
     match header.session {
         None => Box::pin(forward(worker, client, arrival)).await,
         Some(Session::Http1) => Box::pin(requests(worker, client, arrival)).await,
-        Some(Session::Http2) => Box::pin(forward_http2(worker, client, arrival)).await,
+        Some(Session::Http2) => Box::pin(requests_http2(worker, client, arrival)).await,
     }
 }

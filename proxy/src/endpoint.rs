@@ -1,5 +1,6 @@
 //! One endpoint as a worker sees it: its load, whether it answers, and its idle connections.
 
+use crate::http2::Http2Pool;
 use crate::link::Link;
 use outrigger_model::Endpoint as Address;
 use outrigger_proxy_core::balance::{Backoff, Candidate, PeakEwma};
@@ -38,6 +39,7 @@ pub(crate) struct Endpoint {
     failures: Cell<u32>,
     not_before: Cell<Option<Instant>>,
     idle: RefCell<Vec<Idle>>,
+    pub(crate) http2: Http2Pool,
     /// Discovery no longer names it: its connections are not kept.
     withdrawn: Cell<bool>,
 }
@@ -51,6 +53,7 @@ impl Endpoint {
             failures: Cell::new(0),
             not_before: Cell::new(None),
             idle: RefCell::default(),
+            http2: Http2Pool::default(),
             withdrawn: Cell::new(false),
         })
     }
@@ -72,6 +75,11 @@ impl Endpoint {
             .find_map(|mut link| link.idle_and_open().then_some(link))
     }
 
+    /// The first byte of an answer came after `rtt`.
+    pub(crate) fn answered(&self, rtt: Duration, now: Instant) {
+        self.load.borrow_mut().observe(rtt, now);
+    }
+
     /// It took a connection.
     pub(crate) fn connected(&self) {
         self.failures.set(0);
@@ -83,12 +91,14 @@ impl Endpoint {
         self.failures.set(self.failures.get().saturating_add(1));
         self.not_before.set(Some(now + backoff.delay(self.failures.get(), random)));
         self.idle.borrow_mut().clear();
+        self.http2.clear();
     }
 
     /// Discovery no longer names it.
     pub(crate) fn withdraw(&self) {
         self.withdrawn.set(true);
         self.idle.borrow_mut().clear();
+        self.http2.clear();
     }
 
     /// Closes what was idle for longer than `limit`.
@@ -109,7 +119,19 @@ pub(crate) struct Lease {
     load: InFlight,
 }
 
-struct InFlight(Rc<Endpoint>);
+/// One more request or connection on an endpoint.
+pub(crate) struct InFlight(Rc<Endpoint>);
+
+impl InFlight {
+    pub(crate) fn new(endpoint: Rc<Endpoint>) -> Self {
+        endpoint.in_flight.set(endpoint.in_flight.get() + 1);
+        Self(endpoint)
+    }
+
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.0
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
@@ -119,17 +141,16 @@ impl Drop for InFlight {
 
 impl Lease {
     pub(crate) fn new(endpoint: Rc<Endpoint>, link: Link, reused: bool) -> Self {
-        endpoint.in_flight.set(endpoint.in_flight.get() + 1);
-        Self { link, reused, load: InFlight(endpoint) }
+        Self { link, reused, load: InFlight::new(endpoint) }
     }
 
     pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.load.0
     }
 
-    /// The first byte of an answer came after `rtt`.
-    pub(crate) fn answered(&self, rtt: Duration, now: Instant) {
-        self.endpoint().load.borrow_mut().observe(rtt, now);
+    /// The connection alone, and what counts as load.
+    pub(crate) fn into_parts(self) -> (Link, InFlight) {
+        (self.link, self.load)
     }
 
     /// Gives the connection back for the next request.

@@ -4,7 +4,7 @@ mod exchange;
 mod pump;
 
 use crate::drain::LINGER;
-use crate::endpoint::Lease;
+use crate::endpoint::{InFlight, Lease};
 use crate::inbound::InboundGate;
 use crate::link::Link;
 use crate::metrics::{Direction, RequestSeries};
@@ -13,9 +13,11 @@ use crate::relay::relay;
 use crate::service::Service;
 use crate::worker::Worker;
 use exchange::{After, Failed};
+use hyper::client::conn::http2::SendRequest;
 use outrigger_model::Refusal;
 use outrigger_proxy_core::header::Session;
 use outrigger_proxy_core::http1::{Framing, Invalid, Method, Request, RequestRewrite, fields, refuse, status};
+use outrigger_proxy_core::route::Head;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -31,28 +33,39 @@ pub(crate) enum Gate {
 }
 
 impl Gate {
-    fn admit(&self, request: &Request<'_, '_>) -> Result<(), Refused> {
+    pub(crate) fn admit(&self, request: &impl Head) -> Result<(), Refused> {
         match self {
             Self::Outbound(_) => Ok(()),
             Self::Inbound(gate) => gate.admit(request),
         }
     }
 
-    fn client_id(&self) -> Option<&str> {
+    pub(crate) fn client_id(&self) -> Option<&str> {
         match self {
             Self::Outbound(_) => None,
             Self::Inbound(gate) => gate.client_id.as_deref(),
         }
     }
 
-    async fn lease(&self, worker: &Worker, fresh: bool) -> Result<Lease, Refused> {
+    pub(crate) async fn lease(&self, worker: &Worker, fresh: bool) -> Result<Lease, Refused> {
         match self {
             Self::Outbound(service) => service.lease(worker, Some(Session::Http1), fresh).await,
             Self::Inbound(gate) => gate.lease(worker, fresh).await,
         }
     }
 
-    fn direction(&self) -> Direction {
+    /// An HTTP/2 connection that others may share.
+    pub(crate) async fn lease_http2(
+        &self,
+        worker: &Worker,
+    ) -> Result<(SendRequest<hyper::body::Incoming>, InFlight), Refused> {
+        match self {
+            Self::Outbound(service) => service.lease_http2(worker).await,
+            Self::Inbound(gate) => gate.lease_http2(worker).await,
+        }
+    }
+
+    pub(crate) fn direction(&self) -> Direction {
         match self {
             Self::Outbound(_) => Direction::outbound,
             Self::Inbound(_) => Direction::inbound,
@@ -60,7 +73,7 @@ impl Gate {
     }
 
     /// Whether the client may be told why: our own application may, and a meshed peer (A.1.9).
-    fn explains(&self) -> bool {
+    pub(crate) fn explains(&self) -> bool {
         matches!(self, Self::Outbound(_)) || self.client_id().is_some()
     }
 }
@@ -229,4 +242,4 @@ fn ends_connection(refusal: Refusal) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

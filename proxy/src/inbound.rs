@@ -3,8 +3,9 @@
 use crate::connect;
 use crate::detect;
 use crate::direct;
-use crate::endpoint::{Endpoint, Lease};
+use crate::endpoint::{Endpoint, InFlight, Lease};
 use crate::http::{Connection, Gate};
+use crate::http2;
 use crate::link::Link;
 use crate::listen::Accepted;
 use crate::metrics::Direction;
@@ -12,6 +13,8 @@ use crate::port::{Policy, Port};
 use crate::refused::Refused;
 use crate::relay::relay;
 use crate::worker::Worker;
+use hyper::body::Incoming;
+use hyper::client::conn::http2::SendRequest;
 use outrigger_model::{InboundProtocol, Peer, Refusal};
 use outrigger_mtls::Alpn;
 use outrigger_proxy_core::authorize::{Client, ClientTls};
@@ -45,7 +48,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, accepted: Accepted) -> Result<(),
     arrival.tls = tls;
     match protocol(&policy, &arrival.tls, &mut client).await {
         Http::Http1 => Box::pin(requests(worker, client, arrival)).await,
-        Http::Http2 => Box::pin(forward_http2(worker, client, arrival)).await,
+        Http::Http2 => Box::pin(requests_http2(worker, client, arrival)).await,
         Http::Unknown | Http::NeedMore => Box::pin(forward(worker, client, arrival)).await,
     }
 }
@@ -129,22 +132,25 @@ async fn protocol(policy: &Policy, tls: &Tls, client: &mut Link) -> Http {
 
 const DETECT_UNDER_TLS: Duration = Duration::from_secs(10);
 
-/// HTTP/2 passes as bytes, so a port whose routes decide who may send what cannot take it.
-pub(crate) async fn forward_http2(worker: &Rc<Worker>, client: Link, mut arrival: Arrival) -> Result<(), Refused> {
-    if arrival.port.current()?.decides_by_route() {
-        return Err(Refused::new(Refusal::ProtocolNotServed, "HTTP/2 to a port whose routes decide"));
-    }
-    forward(worker, client, arrival).await
+/// Serves HTTP/2, each request on its own merits.
+pub(crate) async fn requests_http2(worker: &Rc<Worker>, client: Link, arrival: Arrival) -> Result<(), Refused> {
+    let (gate, ends) = gate(worker, arrival);
+    http2::Connection::new(worker, gate, &ends.1.to_string(), ends).serve(client).await
 }
 
 /// Serves HTTP/1, each request on its own merits.
 pub(crate) async fn requests(worker: &Rc<Worker>, client: Link, arrival: Arrival) -> Result<(), Refused> {
+    let (gate, ends) = gate(worker, arrival);
+    Connection::new(worker, client, gate, &ends.1.to_string(), ends).serve().await
+}
+
+/// What decides about an arrival's requests, and its two ends for the log.
+fn gate(worker: &Worker, arrival: Arrival) -> (Gate, (SocketAddr, SocketAddr)) {
     let ends = (arrival.from, arrival.to);
     let application = worker.application(arrival.to);
     let client_id = arrival.peer().map(|peer| peer.identity().as_str().into());
     let admission = RefCell::new(Admission { policy: None, always: false, port: arrival.port.clone() });
-    let gate = Gate::Inbound(Box::new(InboundGate { application, client_id, admission, arrival }));
-    Connection::new(worker, client, gate, &ends.1.to_string(), ends).serve().await
+    (Gate::Inbound(Box::new(InboundGate { application, client_id, admission, arrival })), ends)
 }
 
 /// Forwards bytes while the policy admits the client; ends the connection when it no longer does (A.3.3).
@@ -219,5 +225,18 @@ impl InboundGate {
             None => connect::application(self.arrival.to, &worker.config.inbound.side).await?,
         };
         Ok(Lease::new(Rc::clone(&self.application), link, reused))
+    }
+
+    /// The application's HTTP/2 connection.
+    pub(crate) async fn lease_http2(&self, worker: &Worker) -> Result<(SendRequest<Incoming>, InFlight), Refused> {
+        let shared = || self.application.http2.shared().map(|s| (s, InFlight::new(Rc::clone(&self.application))));
+        if let Some(shared) = shared() {
+            return Ok(shared);
+        }
+        let _opening = self.application.http2.to_open().await;
+        match shared() {
+            Some(shared) => Ok(shared),
+            None => http2::open(self.lease(worker, true).await?).await,
+        }
     }
 }

@@ -14,6 +14,7 @@ mod drain;
 mod endpoint;
 mod env;
 mod http;
+mod http2;
 mod inbound;
 mod link;
 mod listen;

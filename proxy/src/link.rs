@@ -221,3 +221,61 @@ impl AsyncWrite for Prefixed {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }
+
+/// A link as a byte stream for hyper; what is in the inbox comes first.
+pub(crate) struct Stream(Link);
+
+impl Stream {
+    pub(crate) fn new(link: Link) -> Self {
+        Self(link)
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let link = &mut self.get_mut().0;
+        if link.inbox.is_empty() {
+            return match &mut link.io {
+                Io::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+                Io::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
+            };
+        }
+        let n = link.inbox.len().min(buf.remaining());
+        buf.put_slice(&link.inbox.data()[..n]);
+        link.inbox.consume(n);
+        link.inbox.park();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().0.poll_write(cx, &[], buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().0.io {
+            Io::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Io::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().0.io {
+            Io::Plain(_) => Poll::Ready(Ok(())),
+            Io::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().0.poll_close(cx)
+    }
+}

@@ -2,6 +2,7 @@
 
 use crate::detect;
 use crate::http::{Connection, Gate};
+use crate::http2;
 use crate::link::Link;
 use crate::listen::Accepted;
 use crate::metrics::Direction;
@@ -25,14 +26,17 @@ pub(crate) async fn serve(worker: &Rc<Worker>, accepted: Accepted) -> Result<(),
     let service = worker.destination(target);
     let known = service.resolved(timeout).await?;
     let speaks = if known.opaque { Http::Unknown } else { detect::protocol(&mut client, timeout).await };
+    let authority = known.authority.as_deref().map_or_else(|| target.to_string(), str::to_owned);
+    let ends = (accepted.client, target);
     match speaks {
         Http::Http1 => {
-            let authority = known.authority.as_deref().map_or_else(|| target.to_string(), str::to_owned);
-            let ends = (accepted.client, target);
             Box::pin(Connection::new(worker, client, Gate::Outbound(service), &authority, ends).serve()).await
         }
-        // HTTP/2 passes as bytes, balanced by connection.
-        Http::Http2 | Http::Unknown | Http::NeedMore => Box::pin(forward(worker, client, &service)).await,
+        Http::Http2 => {
+            let connection = http2::Connection::new(worker, Gate::Outbound(service), &authority, ends);
+            Box::pin(connection.serve(client)).await
+        }
+        Http::Unknown | Http::NeedMore => Box::pin(forward(worker, client, &service)).await,
     }
 }
 

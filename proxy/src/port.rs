@@ -51,11 +51,7 @@ impl Policy {
     }
 
     /// Whether the client may send the request: a route must match, and the route or the port must admit it.
-    pub(crate) fn admit_request(
-        &self,
-        client: Client<'_>,
-        request: &impl Head,
-    ) -> Result<&Authorization, Refused> {
+    pub(crate) fn admit_request(&self, client: Client<'_>, request: &impl Head) -> Result<&Authorization, Refused> {
         let (route, _) = self.routes.find(request).ok_or_else(|| Refused::new(Refusal::NoRoute, &self.policy.meta))?;
         let admitted =
             authorize(&route.authorizations, client).or_else(|| authorize(&self.policy.authorizations, client));

@@ -2,9 +2,12 @@
 
 use crate::config::Outbound;
 use crate::connect;
-use crate::endpoint::{Endpoint, Lease, Reach};
+use crate::endpoint::{Endpoint, InFlight, Lease, Reach};
+use crate::http2;
 use crate::refused::Refused;
 use crate::worker::Worker;
+use hyper::body::Incoming;
+use hyper::client::conn::http2::SendRequest;
 use outrigger_model::Refusal;
 use outrigger_proxy_core::balance::{Pick, pick};
 use outrigger_proxy_core::header::Session;
@@ -14,7 +17,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{OwnedMutexGuard, watch};
 
 /// What discovery knows of an original destination.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +37,13 @@ pub(crate) struct Target {
     pub opaque: bool,
     /// Sorted by address.
     pub endpoints: Vec<Reach>,
+}
+
+/// How a connection came about.
+enum Had<T> {
+    Pooled(T),
+    /// For HTTP/2, with the right to share it.
+    Fresh(Lease, Option<OwnedMutexGuard<()>>),
 }
 
 /// At most so many endpoints are tried for one request.
@@ -77,8 +87,35 @@ impl Service {
         }
     }
 
-    /// A connection for one request (`session`), or for bytes (`None`). `fresh`: not one that was used before.
+    /// A connection for one HTTP/1 request (`session`), or for bytes (`None`). `fresh`: not one that was used before.
     pub(crate) async fn lease(&self, worker: &Worker, session: Option<Session>, fresh: bool) -> Result<Lease, Refused> {
+        let pooled = |endpoint: &Rc<Endpoint>| {
+            let link = if fresh || session.is_none() { None } else { endpoint.checkout() };
+            link.map(|link| Lease::new(Rc::clone(endpoint), link, true))
+        };
+        match self.connected(worker, session, pooled).await? {
+            Had::Pooled(lease) | Had::Fresh(lease, _) => Ok(lease),
+        }
+    }
+
+    /// An endpoint's HTTP/2 connection, which others may share.
+    pub(crate) async fn lease_http2(&self, worker: &Worker) -> Result<(SendRequest<Incoming>, InFlight), Refused> {
+        let pooled = |endpoint: &Rc<Endpoint>| {
+            endpoint.http2.shared().map(|sender| (sender, InFlight::new(Rc::clone(endpoint))))
+        };
+        match self.connected(worker, Some(Session::Http2), pooled).await? {
+            Had::Pooled(shared) => Ok(shared),
+            Had::Fresh(lease, _opening) => http2::open(lease).await,
+        }
+    }
+
+    /// What is pooled for the endpoint that was picked, or else a fresh connection to it.
+    async fn connected<T>(
+        &self,
+        worker: &Worker,
+        session: Option<Session>,
+        pooled: impl Fn(&Rc<Endpoint>) -> Option<T>,
+    ) -> Result<Had<T>, Refused> {
         let config = &worker.config.outbound;
         let mut deadline = None;
         let mut attempts = 0;
@@ -88,12 +125,18 @@ impl Service {
             self.last_used.set(now);
             let wait_until = match self.pick(now, worker.random()) {
                 Ok(endpoint) => {
-                    let pooled = if fresh || session.is_none() { None } else { endpoint.checkout() };
-                    if let Some(link) = pooled {
-                        return Ok(Lease::new(endpoint, link, true));
+                    if let Some(pooled) = pooled(&endpoint) {
+                        return Ok(Had::Pooled(pooled));
+                    }
+                    let opening = match session {
+                        Some(Session::Http2) => Some(endpoint.http2.to_open().await),
+                        _ => None,
+                    };
+                    if let Some(pooled) = opening.as_ref().and_then(|_| pooled(&endpoint)) {
+                        return Ok(Had::Pooled(pooled));
                     }
                     match self.connect(&endpoint, session, worker).await {
-                        Ok(lease) => return Ok(lease),
+                        Ok(lease) => return Ok(Had::Fresh(lease, opening)),
                         Err(refused) => {
                             attempts += 1;
                             if attempts >= ATTEMPTS || !self.balanced() {

@@ -9,7 +9,7 @@ mod response;
 
 pub use body::Body;
 pub use request::{Request, RequestRewrite};
-pub use response::{Method, Response, ResponseRewrite, refuse, status};
+pub use response::{Method, Response, ResponseRewrite, grpc_status, refuse, status};
 
 use httparse::Header;
 use std::mem::MaybeUninit;

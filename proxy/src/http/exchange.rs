@@ -47,7 +47,7 @@ pub(super) async fn run(conn: &mut Connection, incoming: &Incoming, started: Ins
     conn.client.inbox.consume(incoming.length);
     let (mut lease, mut upload, head) = first_head(conn, incoming).await?;
     let now = Instant::now();
-    lease.answered(now.saturating_duration_since(started), now);
+    lease.endpoint().answered(now.saturating_duration_since(started), now);
     conn.series.response(head.status, now.saturating_duration_since(started));
     let mut download = Pump::new(head.framing);
     let upstream = &mut lease.link;

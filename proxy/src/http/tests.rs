@@ -3,14 +3,16 @@
 
 use crate::config::Config;
 use crate::control::Control;
-use crate::inbound::{Arrival, Tls, requests};
+use crate::inbound::{Arrival, Tls, requests, requests_http2};
 use crate::link::Link;
 use crate::metrics::Metrics;
 use crate::port::{Policy, Port, PortState};
 use crate::refused::Refused;
 use crate::worker::{Defaults, Worker};
 use outrigger_model::{DefaultPolicy, InboundPolicy, InboundProtocol, InboundRoute, Meta, Peer, RouteRule};
+use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, LocalSet};
 
-fn policy(default: DefaultPolicy) -> PortState {
+pub(crate) fn policy(default: DefaultPolicy) -> PortState {
     let route = InboundRoute {
         meta: Meta::default_named("default"),
         hosts: vec![],
@@ -35,22 +37,54 @@ fn policy(default: DefaultPolicy) -> PortState {
 }
 
 /// A proxy between a client and an application that the test plays itself.
-struct Rig {
+pub(crate) struct Rig {
     worker: Rc<Worker>,
-    application: TcpListener,
-    policies: watch::Sender<PortState>,
-    peer: Option<Peer>,
+    pub(crate) application: Application,
+    pub(crate) policies: watch::Sender<PortState>,
+    pub(crate) peer: Option<Peer>,
+}
+
+/// Where the application listens.
+#[derive(Clone)]
+pub(crate) struct Application {
+    listener: Rc<RefCell<Option<Rc<TcpListener>>>>,
+    addr: SocketAddr,
+    accepted: Rc<Cell<usize>>,
+}
+
+impl Application {
+    async fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        Self { listener: Rc::new(RefCell::new(Some(Rc::new(listener)))), addr, accepted: Rc::default() }
+    }
+
+    pub(crate) async fn accept(&self) -> std::io::Result<(TcpStream, SocketAddr)> {
+        let listener = self.listener.borrow().clone().expect("the application listens");
+        let accepted = listener.accept().await;
+        self.accepted.set(self.accepted.get() + 1);
+        accepted
+    }
+
+    pub(crate) fn accepted(&self) -> usize {
+        self.accepted.get()
+    }
+
+    /// Listens no more.
+    pub(crate) fn close(&self) {
+        self.listener.take();
+    }
 }
 
 impl Rig {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let config = Config::from_env(|name| crate::config::tests::guide().get(name).cloned()).unwrap();
         let (control, _asked) = Control::new();
         let metrics = Metrics::new(&mut Default::default());
         let credentials = watch::channel(None).1;
         Self {
             worker: Worker::new(Arc::new(config), credentials, metrics, control, Defaults::default()),
-            application: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            application: Application::new().await,
             policies: watch::channel(policy(DefaultPolicy::AllUnauthenticated)).0,
             peer: None,
         }
@@ -58,18 +92,31 @@ impl Rig {
 
     /// A client's connection, and the proxy's work on it.
     async fn connect(&self) -> (TcpStream, JoinHandle<Result<(), Refused>>) {
+        let (client, accepted, arrival) = self.arrive().await;
+        let worker = Rc::clone(&self.worker);
+        let serving = tokio::task::spawn_local(async move { requests(&worker, Link::plain(accepted), arrival).await });
+        (client, serving)
+    }
+
+    /// The same for a client that speaks HTTP/2.
+    pub(crate) async fn connect_http2(&self) -> (TcpStream, JoinHandle<Result<(), Refused>>) {
+        let (client, accepted, arrival) = self.arrive().await;
+        let worker = Rc::clone(&self.worker);
+        let serving = async move { requests_http2(&worker, Link::plain(accepted), arrival).await };
+        (client, tokio::task::spawn_local(serving))
+    }
+
+    async fn arrive(&self) -> (TcpStream, TcpStream, Arrival) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (accepted, from) = listener.accept().await.unwrap();
         let arrival = Arrival {
             from,
             tls: self.peer.clone().map_or(Tls::None, Tls::Authenticated),
-            to: self.application.local_addr().unwrap(),
+            to: self.application.addr,
             port: Port::new(self.policies.subscribe(), None),
         };
-        let worker = Rc::clone(&self.worker);
-        let serving = tokio::task::spawn_local(async move { requests(&worker, Link::plain(accepted), arrival).await });
-        (client, serving)
+        (client, accepted, arrival)
     }
 
     /// The proxy's next connection to the application.
@@ -104,7 +151,7 @@ async fn rest(stream: &mut TcpStream) -> String {
 }
 
 /// Runs a test on one thread, with an end.
-fn run<T>(test: impl Future<Output = T>) -> T {
+pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let bounded = async { tokio::time::timeout(Duration::from_secs(20), test).await.expect("the test hangs") };
     LocalSet::new().block_on(&runtime, bounded)
@@ -386,9 +433,9 @@ fn a_dead_pooled_connection_fails_no_repeatable_request() {
 #[test]
 fn an_application_that_does_not_listen_is_a_502() {
     run(async {
-        let mut rig = Rig::new().await;
+        let rig = Rig::new().await;
         let (mut client, _) = rig.connect().await;
-        rig.application = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        rig.application.close();
         send(&mut client, GET).await;
         assert!(rest(&mut client).await.starts_with("HTTP/1.1 502 "));
     });

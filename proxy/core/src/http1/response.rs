@@ -143,3 +143,16 @@ pub fn status(refusal: Refusal) -> (u16, &'static str) {
         _ => (502, "Bad Gateway"),
     }
 }
+
+/// The gRPC status of a refused request (A.1.10).
+pub fn grpc_status(refusal: Refusal) -> u16 {
+    match status(refusal).0 {
+        400 | 431 => 3,
+        403 => 7,
+        404 => 5,
+        408 | 504 => 4,
+        429 => 8,
+        500 => 13,
+        _ => 14,
+    }
+}

@@ -1,0 +1,167 @@
+//! Serving HTTP/2, gRPC with it: each request decided, sent on as HTTP/2, or as the HTTP/1 it once was (A.1.8).
+
+mod body;
+mod orig_proto;
+mod reply;
+mod upstream;
+
+pub(crate) use upstream::{Http2Pool, open};
+
+use crate::drain::LINGER;
+use crate::http::Gate;
+use crate::link::{Link, Stream};
+use crate::metrics::RequestSeries;
+use crate::refused::Refused;
+use crate::worker::Worker;
+use body::Body;
+use http::header::{HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http2::Builder;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use outrigger_proxy_core::route::{Head, host_of};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// Flow-control windows (A.6 defaults).
+const STREAM_WINDOW: u32 = 65_535;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// Limits towards a client that means harm: streams open, streams reset before they were served, header bytes.
+const STREAMS: u32 = 1_000;
+const PENDING_RESETS: usize = 20;
+const HEADER_LIST: u32 = 64 * 1024;
+
+/// Spawns on the worker's own thread.
+#[derive(Clone, Copy)]
+pub(crate) struct Local;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}
+
+/// What every request of one connection shares.
+pub(crate) struct Connection {
+    worker: Rc<Worker>,
+    gate: Gate,
+    series: Rc<RequestSeries>,
+    ends: (SocketAddr, SocketAddr),
+}
+
+impl Connection {
+    pub(crate) fn new(worker: &Rc<Worker>, gate: Gate, authority: &str, ends: (SocketAddr, SocketAddr)) -> Rc<Self> {
+        let series = worker.metrics.requests(gate.direction(), authority);
+        Rc::new(Self { worker: Rc::clone(worker), gate, series, ends })
+    }
+
+    /// Serves until the client ends the connection or the worker drains (GOAWAY, then the streams that are open).
+    pub(crate) async fn serve(self: Rc<Self>, client: Link) -> Result<(), Refused> {
+        let service = service_fn(|request| {
+            let connection = Rc::clone(&self);
+            async move { Ok::<_, Infallible>(connection.answer(request).await) }
+        });
+        let mut server = Builder::new(Local);
+        server
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_concurrent_streams(STREAMS)
+            .max_pending_accept_reset_streams(PENDING_RESETS)
+            .max_header_list_size(HEADER_LIST)
+            .keep_alive_interval(Duration::from_secs(10))
+            .keep_alive_timeout(Duration::from_secs(3));
+        let serving = server.serve_connection(TokioIo::new(Stream::new(client)), service);
+        let mut serving = std::pin::pin!(serving);
+        let served = tokio::select! {
+            served = &mut serving => served,
+            () = self.worker.drain.begins() => {
+                serving.as_mut().graceful_shutdown();
+                tokio::time::timeout(self.worker.config.grace.max(LINGER), serving).await.unwrap_or(Ok(()))
+            }
+        };
+        if let Err(error) = served {
+            tracing::debug!(event = "http2.ended", %error);
+        }
+        Ok(())
+    }
+
+    async fn answer(self: Rc<Self>, request: Request<Incoming>) -> Response<Body> {
+        let started = Instant::now();
+        self.series.request();
+        let grpc = reply::is_grpc(request.headers());
+        let response = match self.forward(request, started).await {
+            Ok(response) => response,
+            Err(refused) => {
+                let (from, to) = self.ends;
+                self.worker.refused(self.gate.direction(), from, to, &refused);
+                reply::refuse(refused.refusal, grpc, self.gate.explains())
+            }
+        };
+        self.series.response(response.status().as_u16(), started.elapsed());
+        response
+    }
+
+    /// Decides on a request and sends it on, in the version that it began as.
+    async fn forward(&self, request: Request<Incoming>, started: Instant) -> Result<Response<Body>, Refused> {
+        let (mut parts, body) = request.into_parts();
+        let original = match &self.gate {
+            Gate::Inbound(_) => orig_proto::take(&mut parts.headers),
+            Gate::Outbound(_) => None,
+        };
+        self.gate.admit(&Http2Head(&parts))?;
+        strip(&mut parts.headers);
+        if let Some(value) = self.gate.client_id().and_then(|id| HeaderValue::from_str(id).ok()) {
+            parts.headers.insert(CLIENT_ID, value);
+        }
+        match original {
+            Some(original) => upstream::as_http1(&self.worker, &self.gate, parts, body, original, started).await,
+            None => upstream::as_http2(&self.worker, &self.gate, parts, body, started).await,
+        }
+    }
+}
+
+const CLIENT_ID: HeaderName = HeaderName::from_static("l5d-client-id");
+
+/// Removes what only a proxy may set (A.1.9).
+pub(crate) fn strip(headers: &mut HeaderMap) {
+    for name in ["l5d-client-id", "l5d-orig-proto", "l5d-proxy-error", "l5d-proxy-connection"] {
+        headers.remove(name);
+    }
+}
+
+struct Http2Head<'a>(&'a Parts);
+
+impl Head for Http2Head<'_> {
+    fn method(&self) -> &str {
+        self.0.method.as_str()
+    }
+
+    /// Of `:authority`, else of the Host field.
+    fn host(&self) -> Option<&str> {
+        let authority = self.0.uri.authority().map(|authority| authority.as_str());
+        authority.or_else(|| self.0.headers.get("host")?.to_str().ok()).map(host_of)
+    }
+
+    fn path(&self) -> &str {
+        self.0.uri.path()
+    }
+
+    fn query(&self) -> &str {
+        self.0.uri.query().unwrap_or("")
+    }
+
+    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.0.headers.get_all(name).iter().map(|value| value.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+//! Sending a request on: over an endpoint's shared HTTP/2 connection, or over an HTTP/1 connection of its own.
+
+use super::body::Body;
+use super::orig_proto::{self, Original};
+use super::{CONNECTION_WINDOW, Local, STREAM_WINDOW, strip};
+use crate::endpoint::{InFlight, Lease};
+use crate::http::Gate;
+use crate::link::Stream;
+use crate::refused::Refused;
+use crate::worker::Worker;
+use http::request::Parts;
+use http::uri::Scheme;
+use http::{HeaderMap, Request, Response, Uri, Version, header};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use outrigger_model::Refusal;
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+/// An endpoint's HTTP/2 connection, if there is one. Everybody shares it.
+#[derive(Default)]
+pub(crate) struct Http2Pool {
+    shared: RefCell<Option<http2::SendRequest<Incoming>>>,
+    /// Held by whoever opens the connection: a burst of first requests makes one, not as many.
+    opening: Arc<Mutex<()>>,
+}
+
+impl Http2Pool {
+    /// The shared connection, if it is open.
+    pub(crate) fn shared(&self) -> Option<http2::SendRequest<Incoming>> {
+        let mut held = self.shared.borrow_mut();
+        if held.as_ref().is_some_and(http2::SendRequest::is_closed) {
+            *held = None;
+        }
+        held.clone()
+    }
+
+    /// Waits until nobody else opens a connection; look for a shared one again then.
+    pub(crate) async fn to_open(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.opening).lock_owned().await
+    }
+
+    pub(crate) fn clear(&self) {
+        self.shared.take();
+    }
+}
+
+/// A request that the upstream's connection gave back unsent may go to another one; so often.
+const ATTEMPTS: usize = 3;
+
+/// Sends the request as HTTP/2, with prior knowledge.
+pub(crate) async fn as_http2(
+    worker: &Worker,
+    gate: &Gate,
+    mut parts: Parts,
+    body: Incoming,
+    started: Instant,
+) -> Result<Response<Body>, Refused> {
+    if parts.uri.scheme().is_none() && parts.uri.authority().is_some() {
+        let mut uri = std::mem::take(&mut parts.uri).into_parts();
+        uri.scheme = Some(Scheme::HTTP);
+        parts.uri = Uri::from_parts(uri).map_err(|e| Refused::new(Refusal::RequestInvalid, e))?;
+    }
+    let mut request = Request::from_parts(parts, body);
+    for attempt in 1.. {
+        let (mut sender, load) = gate.lease_http2(worker).await?;
+        let endpoint = load.endpoint();
+        if let Err(error) = sender.ready().await {
+            endpoint.http2.clear();
+            if attempt < ATTEMPTS {
+                continue;
+            }
+            return Err(Refused::new(Refusal::UpstreamClosed, error));
+        }
+        match sender.try_send_request(request).await {
+            Ok(response) => {
+                let now = Instant::now();
+                endpoint.answered(now.saturating_duration_since(started), now);
+                let (mut head, body) = response.into_parts();
+                strip(&mut head.headers);
+                return Ok(Response::from_parts(head, Body::from(body, load)));
+            }
+            Err(mut error) => match error.take_message() {
+                // Given back whole: nothing of it was sent.
+                Some(unsent) if attempt < ATTEMPTS => {
+                    endpoint.http2.clear();
+                    request = unsent;
+                }
+                _ => return Err(Refused::new(Refusal::UpstreamClosed, error.into_error())),
+            },
+        }
+    }
+    Err(Refusal::UpstreamClosed.into())
+}
+
+/// Opens HTTP/2 on a fresh connection and shares it with whoever comes next.
+pub(crate) async fn open(lease: Lease) -> Result<(http2::SendRequest<Incoming>, InFlight), Refused> {
+    let (link, load) = lease.into_parts();
+    let failed = |error| Refused::new(Refusal::ConnectFailed, error);
+    let mut builder = http2::Builder::new(Local);
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_timeout(Duration::from_secs(3));
+    let (sender, connection) = builder.handshake(TokioIo::new(Stream::new(link))).await.map_err(failed)?;
+    tokio::task::spawn_local(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(event = "http2.upstream_ended", %error);
+        }
+    });
+    load.endpoint().http2.shared.replace(Some(sender.clone()));
+    Ok((sender, load))
+}
+
+/// Sends the request to the application as the HTTP/1 that it was. A reset of the application's connection is a 502.
+pub(crate) async fn as_http1(
+    worker: &Worker,
+    gate: &Gate,
+    mut parts: Parts,
+    body: Incoming,
+    original: Original,
+    started: Instant,
+) -> Result<Response<Body>, Refused> {
+    let restored = orig_proto::restore(&parts.uri, &mut parts.headers, original);
+    parts.uri = restored.ok_or(Refusal::RequestInvalid)?;
+    parts.version = original.version;
+    let lease = gate.lease(worker, true).await?;
+    let (link, load) = lease.into_parts();
+    let closed = |error| Refused::new(Refusal::UpstreamClosed, error);
+    let (mut sender, connection) =
+        http1::Builder::new().handshake(TokioIo::new(Stream::new(link))).await.map_err(closed)?;
+    tokio::task::spawn_local(async move {
+        let _ = connection.await;
+    });
+    let response = sender.send_request(Request::from_parts(parts, body)).await.map_err(closed)?;
+    let now = Instant::now();
+    load.endpoint().answered(now.saturating_duration_since(started), now);
+    let (mut head, body) = response.into_parts();
+    strip(&mut head.headers);
+    hop_by_hop(&mut head.headers);
+    let (name, value) = orig_proto::answer(head.version);
+    head.headers.insert(name, value);
+    head.version = Version::HTTP_2;
+    Ok(Response::from_parts(head, Body::from(body, load)))
+}
+
+/// HTTP/2 has none of these (RFC 9113 §8.2.2).
+fn hop_by_hop(headers: &mut HeaderMap) {
+    for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE] {
+        headers.remove(name);
+    }
+    for name in ["keep-alive", "proxy-connection"] {
+        headers.remove(name);
+    }
+}
