@@ -4,6 +4,7 @@ use anyhow::Context;
 use clap::Parser;
 use outrigger_destination::args::Args;
 use outrigger_destination::run::run;
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -36,6 +37,7 @@ fn start(args: Args) -> anyhow::Result<()> {
 fn log(args: &Args) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&args.log_level).with_context(|| format!("--log-level {:?}", args.log_level))?;
     let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logger = logger.with_ansi(std::io::stderr().is_terminal());
     if args.log_format == "json" {
         logger.json().init();
     } else {
