@@ -101,7 +101,7 @@ async fn dial(addr: &ControlAddr, creds: &CredentialsWatch) -> Result<TokioIo<Bo
 }
 
 /// Connects to the first of the host's addresses that takes the connection.
-async fn reach(addr: &ControlAddr) -> io::Result<TcpStream> {
+pub(super) async fn reach(addr: &ControlAddr) -> io::Result<TcpStream> {
     let mut addrs = resolve(addr).await?;
     if addr.name.is_none() {
         addrs.retain(|addr| addr.ip().to_canonical().is_loopback());

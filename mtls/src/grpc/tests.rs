@@ -119,6 +119,7 @@ async fn plaintext_is_for_loopback_and_needs_no_svid() {
 
     // Without a name to expect, nothing is sent to any other host.
     let far = ControlAddr { host: "192.0.2.1".into(), port: controller.addr.port(), name: None };
+    assert!(client::reach(&far).await.unwrap_err().to_string().contains("not on loopback"));
     assert_eq!(ask(&channel(far, none)).await.unwrap_err().code(), Code::Unavailable);
 }
 
