@@ -20,6 +20,7 @@ use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 use outrigger_testkit::Network;
 
+use crate::report::Setting;
 use crate::rounds::Plan;
 
 #[derive(Parser)]
@@ -64,6 +65,10 @@ fn main() -> ExitCode {
 }
 
 fn compare(args: &Args) -> Result<()> {
+    let busy = usage::load_average()?;
+    if busy > 0.5 {
+        eprintln!("outrigger-bench: the machine is busy (load average {busy}): expect noise");
+    }
     let plan = if args.quick { Plan::quick() } else { Plan::new(args.rounds, args.seconds) };
     let mut network = Network::new()?;
     let mut paths = vec![path::direct(&mut network)?, outrigger::path(&mut network)?];
@@ -75,5 +80,5 @@ fn compare(args: &Args) -> Result<()> {
     }
     let samples = rounds::run(&plan, &paths)?;
     ensure!(!samples.is_empty(), "nothing was measured");
-    report::publish(&plan, &samples, args.envoy.as_deref(), args.quick)
+    report::publish(&Setting { plan, envoy: args.envoy.clone(), busy }, &samples, args.quick)
 }

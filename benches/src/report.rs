@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path as FilePath, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -22,15 +22,23 @@ struct Figure {
     most: f64,
 }
 
+/// What was measured with what, on a machine how busy with other things.
+pub(crate) struct Setting {
+    pub(crate) plan: Plan,
+    pub(crate) envoy: Option<PathBuf>,
+    /// The load average before the run.
+    pub(crate) busy: f64,
+}
+
 /// Prints the tables; unless it was a quick run also writes RESULTS.md and the raw samples beside it.
-pub(crate) fn publish(plan: &Plan, samples: &[Sample], envoy: Option<&FilePath>, quick: bool) -> Result<()> {
-    let tables = tables(plan, samples);
+pub(crate) fn publish(setting: &Setting, samples: &[Sample], quick: bool) -> Result<()> {
+    let tables = tables(&setting.plan, samples);
     println!("\n{tables}");
     if quick {
         return Ok(());
     }
     let now = Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC);
-    let setting = setting(plan, envoy, &now);
+    let setting = setting.line(&now);
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let raw = format!("results/{}.json", now.strftime("%Y-%m-%dT%H-%M"));
     let json = json!({ "setting": setting, "samples": samples });
@@ -117,27 +125,31 @@ fn shown(figure: Option<Figure>, digits: usize) -> String {
     )
 }
 
-/// When, on what and with what; never where in the file system.
-fn setting(plan: &Plan, envoy: Option<&FilePath>, now: &Zoned) -> String {
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown");
-    let cores = cpus.lines().filter(|line| line.starts_with("processor")).count();
-    let mut text = format!(
-        "{}, commit {}; {cores} cores of {}, Linux {}; {} rounds of {} s per path and number of connections",
-        now.strftime("%Y-%m-%d"),
-        first_line("git", &["describe", "--always", "--dirty"]),
-        model.trim_start_matches([' ', '\t', ':']),
-        kernel.trim(),
-        plan.rounds,
-        plan.seconds
-    );
-    if let Some(program) = envoy {
-        let version = first_line(&program.to_string_lossy(), &["--version"]);
-        let version = version.split("version: ").nth(1).unwrap_or(&version).to_owned();
-        let _ = write!(text, "; Envoy {version}");
+impl Setting {
+    /// When, on what and with what; never where in the file system.
+    fn line(&self, now: &Zoned) -> String {
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown");
+        let cores = cpus.lines().filter(|line| line.starts_with("processor")).count();
+        let mut text = format!(
+            "{}, commit {}; {cores} cores of {}, Linux {}, load average {} before the run; {} rounds of {} s per path and \
+             number of connections",
+            now.strftime("%Y-%m-%d"),
+            first_line("git", &["describe", "--always", "--dirty"]),
+            model.trim_start_matches([' ', '\t', ':']),
+            kernel.trim(),
+            self.busy,
+            self.plan.rounds,
+            self.plan.seconds
+        );
+        if let Some(program) = &self.envoy {
+            let version = first_line(&program.to_string_lossy(), &["--version"]);
+            let version = version.split("version: ").nth(1).unwrap_or(&version).to_owned();
+            let _ = write!(text, "; Envoy {version}");
+        }
+        text + "."
     }
-    text + "."
 }
 
 fn first_line(program: &str, args: &[&str]) -> String {

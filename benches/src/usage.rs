@@ -27,6 +27,13 @@ pub(crate) fn resident_kb(pid: u32) -> Result<u64> {
     line.trim().trim_end_matches(" kB").parse().with_context(|| format!("VmRSS of process {pid}: {line}"))
 }
 
+/// Processes that ran or waited to, averaged over the last minute (proc_loadavg(5)).
+pub(crate) fn load_average() -> Result<f64> {
+    let text = fs::read_to_string("/proc/loadavg").context("cannot read /proc/loadavg")?;
+    let first = text.split(' ').next().unwrap_or_default();
+    first.parse().with_context(|| format!("/proc/loadavg begins with {first:?}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,9 +45,10 @@ mod tests {
     }
 
     #[test]
-    fn we_have_used_memory_and_can_ask_for_our_time() {
+    fn the_kernel_answers_for_us_and_for_the_machine() {
         let pid = std::process::id();
         assert!(resident_kb(pid).unwrap() > 100);
         cpu_time(pid).unwrap();
+        assert!(load_average().unwrap() >= 0.0);
     }
 }
