@@ -244,3 +244,6 @@ fn time(at: x509_parser::time::ASN1Time) -> Result<SystemTime, Unusable> {
     let seconds = u64::try_from(at.timestamp()).map_err(|_| Unusable::Leaf)?;
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).ok_or(Unusable::Leaf)
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,9 +13,10 @@ use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme, SupportedProtocolVersion};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 
 use crate::workload_api::issuer::{Ca, Leaf};
-use crate::{Bundles, Credentials, Svid};
+use crate::{Bundles, Credentials, CredentialsWatch, Svid};
 
 pub(crate) const OWN: &str = "root.linkerd.cluster.local";
 
@@ -83,6 +84,13 @@ pub(crate) async fn tcp() -> (TcpStream, TcpStream) {
     let client = TcpStream::connect(listener.local_addr().unwrap());
     let (client, server) = tokio::join!(client, listener.accept());
     (client.unwrap(), server.unwrap().0)
+}
+
+/// Waits for credentials of which `condition` holds.
+pub(crate) async fn wait(watch: &mut CredentialsWatch, condition: impl Fn(&Credentials) -> bool) -> Arc<Credentials> {
+    let found =
+        timeout(Duration::from_secs(15), watch.wait_for(|creds| creds.as_deref().is_some_and(&condition))).await;
+    found.expect("such credentials come in time").unwrap().clone().unwrap()
 }
 
 /// A client that presents `svid`, or nothing, and believes any server.

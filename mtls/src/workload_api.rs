@@ -29,7 +29,7 @@ use service::{Service, State};
 pub use socket::SocketError;
 
 #[allow(unreachable_pub, clippy::all, clippy::allow_attributes_without_reason, reason = "generated")]
-mod proto {
+pub(crate) mod proto {
     tonic::include_proto!("_");
 }
 

@@ -72,7 +72,8 @@ async fn listen(listener: TcpListener, creds: CredentialsWatch, ready: &mpsc::Se
         tokio::spawn(async move {
             let _permit = permit;
             let greeted = timeout(HANDSHAKE, greet(tcp, client, &creds)).await;
-            match greeted.unwrap_or_else(|elapsed| Err(TlsError::new(Refusal::TlsDetectTimeout, elapsed))) {
+            let late = || Err(TlsError::new(Refusal::HandshakeFailed, format!("not finished within {HANDSHAKE:?}")));
+            match greeted.unwrap_or_else(|_| late()) {
                 // A closed channel means that the server is gone, and with it this connection.
                 Ok(io) => drop(ready.send(Ok(io)).await),
                 Err(error) => tracing::warn!(event = "grpc.refused", refusal = error.refusal.number(),

@@ -6,16 +6,15 @@ use hyper_util::rt::TokioIo;
 use outrigger_model::Refusal;
 use tempfile::TempDir;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tonic::transport::Endpoint;
 use tonic::{Code, Request, Status};
 
 use super::issuer::Leaf;
-use super::proto::{X509BundlesResponse, X509svid, X509svidResponse};
+use super::proto::{X509BundlesResponse, X509svidResponse};
 use super::*;
-use crate::peers::{OWN, ca, domain, identity, leaf};
+use crate::peers::{OWN, ca, domain, identity, leaf, wait};
 use crate::{Credentials, CredentialsWatch, WorkloadApi, parse_anchors};
 
 const VM: &str = "spiffe://root.linkerd.cluster.local/external-workload";
@@ -119,13 +118,6 @@ async fn eventually(mut condition: impl AsyncFnMut() -> bool) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("it did not come true within ten seconds");
-}
-
-/// Waits for credentials of which `condition` holds.
-async fn wait(watch: &mut CredentialsWatch, condition: impl Fn(&Credentials) -> bool) -> Arc<Credentials> {
-    let found =
-        timeout(Duration::from_secs(15), watch.wait_for(|creds| creds.as_deref().is_some_and(&condition))).await;
-    found.expect("such credentials come in time").unwrap().clone().unwrap()
 }
 
 #[tokio::test]
@@ -254,13 +246,6 @@ async fn t_04_configured_anchors_join_our_own_domain_only() {
     assert!(matches!(judged(leaf(&["spiffe://other.example/x"], &[])), Err(crate::verify::Rejected::UnknownDomain(_))));
 }
 
-#[test]
-fn anchors_that_are_no_pem_say_so() {
-    assert_eq!(parse_anchors(ca(OWN).bundle_pem()).unwrap().len(), 1);
-    assert!(parse_anchors("").unwrap_err().to_string().contains("no BEGIN CERTIFICATE"));
-    assert!(parse_anchors("-----BEGIN CERTIFICATE-----\n%%%\n-----END CERTIFICATE-----\n").is_err());
-}
-
 #[tokio::test]
 async fn a_request_without_the_security_header_is_refused() {
     let agent = Agent::started(60, &ours(&[(WEB, "")])).await;
@@ -355,69 +340,4 @@ async fn the_authority_is_kept_and_can_be_rotated() {
     };
     assert_eq!(met(&rotated, &after).await, Ok(()), "an SVID of the old authority is still believed");
     assert_eq!(met(&after, &rotated).await, Err(Refusal::ServerCertificateUntrusted), "the new authority signs");
-}
-
-/// An agent that sends what it is told to.
-struct Puppet(parking_lot::Mutex<Option<mpsc::Receiver<Result<X509svidResponse, Status>>>>);
-
-#[tonic::async_trait]
-impl proto::spiffe_workload_api_server::SpiffeWorkloadApi for Puppet {
-    type FetchX509SVIDStream = tokio_stream::wrappers::ReceiverStream<Result<X509svidResponse, Status>>;
-    type FetchX509BundlesStream = tokio_stream::wrappers::ReceiverStream<Result<X509BundlesResponse, Status>>;
-
-    async fn fetch_x509svid(
-        &self,
-        _: Request<proto::X509svidRequest>,
-    ) -> Result<tonic::Response<Self::FetchX509SVIDStream>, Status> {
-        let messages = self.0.lock().take().ok_or_else(|| Status::unavailable("asked twice"))?;
-        Ok(tonic::Response::new(messages.into()))
-    }
-
-    async fn fetch_x509_bundles(
-        &self,
-        _: Request<proto::X509BundlesRequest>,
-    ) -> Result<tonic::Response<Self::FetchX509BundlesStream>, Status> {
-        Err(Status::unimplemented(""))
-    }
-}
-
-#[tokio::test]
-async fn an_svid_that_cannot_be_used_leaves_the_old_one() {
-    let folder = TempDir::new().unwrap();
-    let socket = folder.path().join("agent.sock");
-    let (send, messages) = mpsc::channel(8);
-    let puppet = SpiffeWorkloadApiServer::new(Puppet(parking_lot::Mutex::new(Some(messages))));
-    let listener = UnixListenerStream::new(UnixListener::bind(&socket).unwrap());
-    tokio::spawn(Server::builder().add_service(puppet).serve_with_incoming(listener));
-
-    let (good, stranger, friend) = (ca(OWN), ca(OWN), ca("other.example"));
-    let message = |ca: &Ca, bundle: &Ca, names: Leaf| {
-        let svid = ca.issue(&names).unwrap();
-        let svid = X509svid {
-            spiffe_id: names.uris[0].clone(),
-            x509_svid: svid.chain.concat(),
-            x509_svid_key: svid.key,
-            bundle: bundle.authorities().concat(),
-            hint: String::new(),
-        };
-        let federated_bundles = [("spiffe://other.example".to_owned(), friend.authorities().concat())].into();
-        Ok(X509svidResponse { svids: vec![svid], crl: vec![], federated_bundles })
-    };
-    let api = WorkloadApi { socket, expected_id: Some(identity(WEB)), anchors_pem: None };
-    let mut watch = api.follow();
-    send.send(message(&good, &good, leaf(&[WEB], &[]))).await.unwrap();
-    let first = wait(&mut watch, |_| true).await;
-
-    send.send(message(&stranger, &good, leaf(&[WEB], &[]))).await.unwrap();
-    send.send(message(&good, &good, crate::peers::expired(leaf(&[WEB], &[])))).await.unwrap();
-    send.send(message(&good, &good, leaf(&[VM], &[]))).await.unwrap();
-    send.send(message(&stranger, &stranger, leaf(&[WEB], &["sign.of.the.last"]))).await.unwrap();
-    let last = wait(&mut watch, |creds| creds.revision() > first.revision()).await;
-    assert_eq!(last.revision(), first.revision() + 1, "nothing between the two was installed");
-    assert!(last.names().is(&identity("sign.of.the.last")));
-
-    // The federated bundle came with the message.
-    let foreign = friend.issue(&leaf(&["spiffe://other.example/x"], &[])).unwrap().chain.remove(0);
-    let now = rustls::pki_types::UnixTime::now();
-    assert!(last.roots().verify(&foreign.into(), &[], webpki::KeyUsage::client_auth(), now).is_ok());
 }
