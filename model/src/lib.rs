@@ -6,6 +6,7 @@
 mod endpoint;
 mod identity;
 mod meta;
+mod outbound;
 mod policy;
 mod profile;
 mod refusal;
@@ -15,13 +16,18 @@ mod workload;
 pub use endpoint::{Endpoint, EndpointChange, EndpointSet, ProtocolHint, TlsIdentity};
 pub use identity::{DnsName, Identity, InvalidName, InvalidPeer, Peer, SpiffeId, TrustDomain};
 pub use meta::{Labels, Meta};
+pub use outbound::{
+    AccrualKind, Backend, Backoff, Dispatch, Distribution, FailureAccrual, GrpcConditions, HttpRouting, Load,
+    LoadPenalty, OpaqueFilter, OpaqueRoute, OpaqueRule, OutboundPolicy, OutboundProtocol, OutboundRoute, OutboundRule,
+    Queue, Retry, RetryOn, RouteBackend, Target, Timeouts, TlsRoute, Traffic,
+};
 pub use policy::{
     Authentication, Authorization, DefaultPolicy, IdentityMatch, InboundPolicy, InboundProtocol, NetworkMatch,
 };
 pub use profile::Profile;
 pub use refusal::Refusal;
 pub use route::{
-    Filter, HeaderMatch, HeaderModifier, HostMatch, InboundRoute, PathMatch, QueryMatch, Redirect, RouteMatch,
+    Filter, HeaderMatch, HeaderModifier, HostMatch, InboundRoute, PathMatch, QueryMatch, Ratio, Redirect, RouteMatch,
     RouteRule, ValueMatch,
 };
 pub use workload::{ContextToken, InvalidWorkload, WorkloadKind, WorkloadRef};

@@ -14,17 +14,34 @@ pub struct Meta {
     pub kind: Arc<str>,
     pub namespace: Arc<str>,
     pub name: Arc<str>,
+    /// A part of the object, such as a route's rule; empty: all of it.
+    pub section: Arc<str>,
+    /// The object's port that is meant; `None`: none, or all of them.
+    pub port: Option<u16>,
 }
 
 impl Meta {
     /// An object of the cluster.
     pub fn object(group: &str, kind: &str, namespace: &str, name: &str) -> Self {
-        Self { group: group.into(), kind: kind.into(), namespace: namespace.into(), name: name.into() }
+        Self {
+            group: group.into(),
+            kind: kind.into(),
+            namespace: namespace.into(),
+            name: name.into(),
+            section: "".into(),
+            port: None,
+        }
     }
 
     /// A rule that no object wrote.
     pub fn default_named(name: &str) -> Self {
-        Self { group: "".into(), kind: "default".into(), namespace: "".into(), name: name.into() }
+        Self::object("", "default", "", name)
+    }
+
+    /// One port of the object.
+    #[must_use]
+    pub fn at_port(self, port: u16) -> Self {
+        Self { port: Some(port), ..self }
     }
 
     /// Whether no object wrote the rule.

@@ -1,4 +1,4 @@
-//! HTTP routes of an inbound port: which requests they match, and who may send those.
+//! HTTP routes: which requests they match, what filters do to those, and, inbound, who may send them.
 
 use crate::{Authorization, Meta};
 use std::sync::Arc;
@@ -75,17 +75,38 @@ pub enum ValueMatch {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Filter {
     RequestHeaders(HeaderModifier),
+    ResponseHeaders(HeaderModifier),
     Redirect(Redirect),
     /// A fixed answer, as a controller sends for what it refuses.
     Fail {
         status: u16,
         message: Arc<str>,
+        ratio: Ratio,
+    },
+    /// The same in gRPC: a code of `grpc-status`.
+    FailGrpc {
+        code: u16,
+        message: Arc<str>,
+        ratio: Ratio,
     },
     /// A filter of a kind this build does not know: every request that meets it is refused.
     Unknown,
 }
 
-/// Header changes, in the order add, set, remove (http_route.proto, `RequestHeaderModifier`).
+/// A share of the requests, at most all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ratio {
+    pub numerator: u32,
+    /// Not zero, and not below the numerator.
+    pub denominator: u32,
+}
+
+impl Ratio {
+    /// Every request.
+    pub const ALL: Self = Self { numerator: 1, denominator: 1 };
+}
+
+/// Header changes, in the order add, set, remove (http_route.proto, `RequestHeaderModifier` and `ResponseHeaderModifier`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HeaderModifier {
     pub set: Vec<(Arc<str>, Arc<str>)>,

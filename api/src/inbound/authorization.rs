@@ -141,7 +141,8 @@ pub(super) fn meta_to_proto(meta: &Meta) -> Metadata {
             kind: meta.kind.to_string(),
             name: meta.name.to_string(),
             namespace: meta.namespace.to_string(),
-            ..Resource::default()
+            section: meta.section.to_string(),
+            port: meta.port.unwrap_or_default().into(),
         })
     };
     Metadata { kind: Some(kind) }
@@ -151,7 +152,11 @@ pub(super) fn meta_from_proto(metadata: Option<Metadata>) -> Result<Meta, Invali
     match metadata.and_then(|metadata| metadata.kind) {
         None => Err(InvalidMessage::new("metadata.kind", "it is missing or of an unknown kind")),
         Some(metadata::Kind::Default(name)) => Ok(Meta::default_named(&name)),
-        Some(metadata::Kind::Resource(r)) => Ok(Meta::object(&r.group, &r.kind, &r.namespace, &r.name)),
+        Some(metadata::Kind::Resource(r)) => {
+            let port = u16::try_from(r.port).map_err(|_| InvalidMessage::new("metadata.port", "it is above 65535"))?;
+            let meta = Meta::object(&r.group, &r.kind, &r.namespace, &r.name);
+            Ok(Meta { section: r.section.into(), port: (port != 0).then_some(port), ..meta })
+        }
     }
 }
 

@@ -5,10 +5,10 @@ use super::all;
 use super::authorization::{authorizations_to_proto, meta_from_proto, meta_to_proto, route_authorizations};
 use super::http::{
     header_match_from_proto, header_match_to_proto, headers_from_proto, headers_to_proto, host_from_proto,
-    hosts_to_proto,
+    hosts_to_proto, ratio_from_proto, ratio_to_proto,
 };
 use crate::InvalidMessage;
-use linkerd2_proxy_api::grpc_route::{GrpcRouteMatch, GrpcRpcMatch};
+use linkerd2_proxy_api::grpc_route::{GrpcFailureInjector, GrpcRouteMatch, GrpcRpcMatch};
 use linkerd2_proxy_api::inbound::GrpcRoute;
 use linkerd2_proxy_api::inbound::grpc_route::{self as route, filter};
 use outrigger_model::{Filter, InboundRoute, PathMatch, RouteMatch, RouteRule};
@@ -92,7 +92,12 @@ fn filter_to_proto(filter: &Filter) -> Option<route::Filter> {
             Some(route::Filter { kind: Some(filter::Kind::RequestHeaderModifier(headers_to_proto(headers))) })
         }
         Filter::Unknown => Some(route::Filter { kind: None }),
-        Filter::Redirect(_) | Filter::Fail { .. } => None,
+        Filter::FailGrpc { code, message, ratio } => {
+            let (code, message) = ((*code).into(), message.to_string());
+            let injector = GrpcFailureInjector { code, message, ratio: ratio_to_proto(*ratio) };
+            Some(route::Filter { kind: Some(filter::Kind::FailureInjector(injector)) })
+        }
+        Filter::ResponseHeaders(_) | Filter::Redirect(_) | Filter::Fail { .. } => None,
     }
 }
 
@@ -101,7 +106,12 @@ fn filter_from_proto(filter: route::Filter) -> Result<Filter, InvalidMessage> {
         Some(filter::Kind::RequestHeaderModifier(headers)) => {
             headers_from_proto(headers).map(Filter::RequestHeaders).map_err(|e| e.within("request_header_modifier"))
         }
-        // The model fails a request with an HTTP status, not a gRPC code: it is refused all the same.
-        Some(filter::Kind::FailureInjector(_)) | None => Ok(Filter::Unknown),
+        Some(filter::Kind::FailureInjector(fail)) => fail_from_proto(fail).map_err(|e| e.within("failure_injector")),
+        None => Ok(Filter::Unknown),
     }
+}
+
+fn fail_from_proto(fail: GrpcFailureInjector) -> Result<Filter, InvalidMessage> {
+    let code = u16::try_from(fail.code).map_err(|_| InvalidMessage::new("code", "it is above 65535"))?;
+    Ok(Filter::FailGrpc { code, message: fail.message.into(), ratio: ratio_from_proto(fail.ratio)? })
 }

@@ -9,7 +9,7 @@ use linkerd2_proxy_api::http_types::{Headers, HttpMethod, Scheme, http_method};
 use linkerd2_proxy_api::inbound::http_route::filter;
 use linkerd2_proxy_api::inbound::{self, http_route as route};
 use outrigger_model::{
-    Filter, HeaderMatch, HeaderModifier, HostMatch, InboundRoute, PathMatch, QueryMatch, Redirect, RouteMatch,
+    Filter, HeaderMatch, HeaderModifier, HostMatch, InboundRoute, PathMatch, QueryMatch, Ratio, Redirect, RouteMatch,
     RouteRule, ValueMatch,
 };
 use std::borrow::Cow;
@@ -146,13 +146,13 @@ fn filter_to_proto(filter: &Filter) -> Option<filter::Kind> {
     match filter {
         Filter::RequestHeaders(headers) => Some(filter::Kind::RequestHeaderModifier(headers_to_proto(headers))),
         Filter::Redirect(redirect) => Some(filter::Kind::Redirect(redirect_to_proto(redirect))),
-        Filter::Fail { status, message } => Some(filter::Kind::FailureInjector(wire::HttpFailureInjector {
+        Filter::Fail { status, message, ratio } => Some(filter::Kind::FailureInjector(wire::HttpFailureInjector {
             status: (*status).into(),
             message: message.to_string(),
-            ratio: None,
+            ratio: ratio_to_proto(*ratio),
         })),
-        // Proxies answer every request that meets a filter without a kind with an error.
-        Filter::Unknown => None,
+        // Proxies answer every request that meets a filter without a kind with an error, and these have none here.
+        Filter::ResponseHeaders(_) | Filter::FailGrpc { .. } | Filter::Unknown => None,
     }
 }
 
@@ -162,12 +162,31 @@ fn filter_from_proto(filter: route::Filter) -> Result<Filter, InvalidMessage> {
             headers_from_proto(headers).map(Filter::RequestHeaders).map_err(|e| e.within("request_header_modifier"))
         }
         Some(filter::Kind::Redirect(redirect)) => redirect_from_proto(redirect).map_err(|e| e.within("redirect")),
-        Some(filter::Kind::FailureInjector(wire::HttpFailureInjector { status, message, ratio: None })) => {
-            let status = status_from_proto(status).map_err(|e| e.within("failure_injector"))?;
-            Ok(Filter::Fail { status, message: message.into() })
+        Some(filter::Kind::FailureInjector(fail)) => fail_from_proto(fail).map_err(|e| e.within("failure_injector")),
+        None => Ok(Filter::Unknown),
+    }
+}
+
+fn fail_from_proto(fail: wire::HttpFailureInjector) -> Result<Filter, InvalidMessage> {
+    Ok(Filter::Fail {
+        status: status_from_proto(fail.status)?,
+        message: fail.message.into(),
+        ratio: ratio_from_proto(fail.ratio)?,
+    })
+}
+
+pub(super) fn ratio_to_proto(ratio: Ratio) -> Option<wire::Ratio> {
+    let Ratio { numerator, denominator } = ratio;
+    (ratio != Ratio::ALL).then_some(wire::Ratio { numerator, denominator })
+}
+
+pub(super) fn ratio_from_proto(ratio: Option<wire::Ratio>) -> Result<Ratio, InvalidMessage> {
+    match ratio {
+        None => Ok(Ratio::ALL),
+        Some(wire::Ratio { numerator, denominator }) if denominator != 0 && numerator <= denominator => {
+            Ok(Ratio { numerator, denominator })
         }
-        // To fail a share of the requests is nothing the model can say: all of them fail.
-        Some(filter::Kind::FailureInjector(_)) | None => Ok(Filter::Unknown),
+        Some(_) => Err(InvalidMessage::new("ratio", "it is not between 0 and 1")),
     }
 }
 

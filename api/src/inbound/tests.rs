@@ -7,7 +7,7 @@ use linkerd2_proxy_api::inbound::{Authn, Authz, HttpLocalRateLimit, Identity, Id
 use linkerd2_proxy_api::meta::Metadata;
 use outrigger_model::{
     Authentication, Authorization, Filter, HeaderMatch, HeaderModifier, HostMatch, IdentityMatch, Meta, NetworkMatch,
-    PathMatch, QueryMatch, Redirect, RouteMatch, RouteRule, ValueMatch,
+    PathMatch, QueryMatch, Ratio, Redirect, RouteMatch, RouteRule, ValueMatch,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -137,9 +137,9 @@ fn c_2_filters_that_cannot_be_said_refuse() {
     assert_eq!(filter(None), Filter::Unknown);
     let half = Some(route::Ratio { numerator: 1, denominator: 2 });
     let fail = |ratio| route::HttpFailureInjector { status: 503, message: "m".into(), ratio };
-    assert_eq!(filter(Some(Kind::FailureInjector(fail(half)))), Filter::Unknown);
-    let always = Filter::Fail { status: 503, message: "m".into() };
-    assert_eq!(filter(Some(Kind::FailureInjector(fail(None)))), always);
+    let fails = |ratio| Filter::Fail { status: 503, message: "m".into(), ratio };
+    assert_eq!(filter(Some(Kind::FailureInjector(fail(half)))), fails(Ratio { numerator: 1, denominator: 2 }));
+    assert_eq!(filter(Some(Kind::FailureInjector(fail(None)))), fails(Ratio::ALL));
     let prefix = Some(route::path_modifier::Replace::Prefix("/new".into()));
     let redirect = |replace| route::RequestRedirect {
         path: Some(route::PathModifier { replace }),
@@ -288,7 +288,11 @@ fn http_rule() -> impl Strategy<Value = RouteRule> {
         (redirect, 300u16..400).prop_map(|((scheme, host, port, path), status)| {
             Filter::Redirect(Redirect { scheme, host, port, path, status })
         }),
-        (400u16..600, text("[a-z ]{0,4}")).prop_map(|(status, message)| Filter::Fail { status, message }),
+        (400u16..600, text("[a-z ]{0,4}")).prop_map(|(status, message)| Filter::Fail {
+            status,
+            message,
+            ratio: Ratio::ALL
+        }),
         Just(Filter::Unknown),
     ];
     (vec(matched, 0..3), vec(filter, 0..2)).prop_map(|(matches, filters)| RouteRule { matches, filters })
