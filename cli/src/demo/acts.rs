@@ -4,6 +4,7 @@ mod endings;
 mod policies;
 mod traffic;
 
+use super::layout::{LEGACY_APP, LEGACY_APP_CLUSTER, VM, Workload};
 use super::load::Tally;
 use super::report::Outcome;
 use super::world::World;
@@ -14,6 +15,9 @@ use std::time::Instant;
 /// The guide's two Services.
 const LEGACY_APP_URL: &str = "http://legacy-app.mixed-env.svc.cluster.local:80/who-am-i";
 const LEGACY_APP_CLUSTER_URL: &str = "http://legacy-app-cluster.mixed-env.svc.cluster.local:80/who-am-i";
+
+/// Who stands behind legacy-app.
+const SERVERS: [&Workload; 3] = [&VM, &LEGACY_APP, &LEGACY_APP_CLUSTER];
 
 /// The number of the last act.
 pub(crate) const LAST: i64 = ALL.len() as i64;

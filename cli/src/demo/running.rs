@@ -14,6 +14,9 @@ use std::time::Duration;
 /// How long a part may take to come up, or to drain.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// Time for every proxy to hear that the pod is going, before its application stops; on a cluster often 5 to 15 s.
+const PRESTOP: &str = "2s";
+
 /// The two programs of a machine.
 pub(crate) struct Running {
     host: Host,
@@ -30,8 +33,9 @@ impl Running {
         let environment = it.environment(socket, &anchors);
         let proxy = Program::new(&binaries.proxy).user(it.uid, GROUP, &[]);
         let proxy = environment.iter().fold(proxy, |program, (name, value)| program.env(name, value));
-        let app =
-            Program::new(&binaries.outrigger).args(["demo", "app", "--listen", "0.0.0.0:80", "--text", &it.payload()]);
+        let payload = it.payload();
+        let app = ["demo", "app", "--listen", "0.0.0.0:80", "--text", &payload, "--prestop", PRESTOP];
+        let app = Program::new(&binaries.outrigger).args(app);
         let (proxy, app) = (host.spawn(&play.lasting(proxy))?, host.spawn(&play.lasting(app))?);
         Ok(Self { host: host.clone(), app, proxy })
     }

@@ -32,7 +32,10 @@ pub(crate) async fn play(play: Play) -> Result<ExitCode> {
     let playing = tokio::task::spawn_blocking(move || perform(&play, &playing));
     tokio::select! {
         report = playing => {
-            let report = remove_unless(report.context("the demo broke off")?, &stage)?;
+            let report = report.context("the demo broke off").flatten();
+            let removed = remove(&stage);
+            let report = report?;
+            removed?;
             report.print(output)?;
             Ok(if report.all_held() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
@@ -74,13 +77,6 @@ fn line(outcome: &Outcome) -> String {
     let Outcome { act, name, expected, seen, ok, .. } = outcome;
     let verdict = if *ok { "held" } else { "DID NOT HOLD" };
     format!("act {act}, {name}: {verdict}\n  expected: {expected}\n  seen:     {seen}")
-}
-
-fn remove_unless(report: Result<Report>, stage: &Stage) -> Result<Report> {
-    let removed = remove(stage);
-    let report = report?;
-    removed?;
-    Ok(report)
 }
 
 fn remove(stage: &Stage) -> Result<()> {

@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// How long a controller may take to come up, and a change to reach the proxies.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long the balancers may avoid a server that was slow: their estimates fall to a third in ten seconds.
+const REBALANCING: Duration = Duration::from_secs(30);
 
 /// The guide's ports: where the proxy listens, and what passes it by.
 const REDIRECT: [&str; 8] = [
@@ -99,16 +101,30 @@ impl<'a> World<'a> {
 
     /// Sends requests from a workload's machine.
     pub(crate) fn ask(&self, from: &Workload, url: &str, requests: u64) -> Result<Tally> {
-        traffic::ask(&self.binaries.outrigger, &self.hosts[from.host], url, requests, 4)
+        traffic::ask(&self.binaries.outrigger, &self.hosts[from.host], url, requests, 8)
     }
 
-    /// Sends requests from a workload's machine until the answers are as wanted, or patience ends; the last answers.
+    /// Sends batches of requests until one is answered as wanted, or patience ends; the last batch.
     pub(crate) fn ask_until(&self, from: &Workload, url: &str, wanted: impl Fn(&Tally) -> bool) -> Result<Tally> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let tally = self.ask(from, url, 12)?;
-            if wanted(&tally) || Instant::now() > deadline {
-                return Ok(tally);
+            let batch = self.ask(from, url, 16)?;
+            if wanted(&batch) || Instant::now() > deadline {
+                return Ok(batch);
+            }
+        }
+    }
+
+    /// Sends batches of requests until each of these has answered, one request failed, or patience ends; all of them.
+    /// The balancer may leave out for a while whoever was slow before.
+    pub(crate) fn ask_all(&self, from: &Workload, url: &str, servers: &[&Workload]) -> Result<(bool, Tally)> {
+        let deadline = Instant::now() + REBALANCING;
+        let mut total = Tally::default();
+        loop {
+            total.add(self.ask(from, url, 16)?);
+            let all = servers.iter().all(|server| total.payloads.contains_key(&server.payload()));
+            if all || total.failed() > 0 || Instant::now() > deadline {
+                return Ok((all && total.failed() == 0, total));
             }
         }
     }

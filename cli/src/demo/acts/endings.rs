@@ -1,18 +1,20 @@
 //! Acts 7 to 9: pods that end and certificates that rotate, all under load.
 
-use super::{LEGACY_APP_URL, Seen, summary};
-use crate::demo::layout::{CLIENT, LEGACY_APP, LEGACY_APP_CLUSTER, VM, WORKLOADS, Workload};
+use super::{LEGACY_APP_URL, SERVERS, Seen, summary};
+use crate::demo::layout::{CLIENT, LEGACY_APP, WORKLOADS};
 use crate::demo::load::Tally;
 use crate::demo::traffic::Load;
 use crate::demo::world::World;
 use anyhow::{Result, bail};
 use outrigger_testkit::wait_for;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Connections of the load, each with one request in flight.
 const CONNECTIONS: u32 = 8;
 /// How long a cluster takes to notice that a node's pod is gone: the load runs into the dead pod meanwhile.
 const UNNOTICED: Duration = Duration::from_secs(1);
+/// How long a policy may take to be gone.
+const OPENING: Duration = Duration::from_secs(10);
 /// More than the life of one SVID.
 const ROTATION: Duration = Duration::from_secs(25);
 
@@ -61,15 +63,18 @@ fn load_on_legacy_app(world: &World<'_>) -> Result<Load> {
     world.load(&CLIENT, LEGACY_APP_URL, CONNECTIONS)
 }
 
-/// Waits until the VM and each pod answer the client.
+/// Waits until the VM and each pod answer the client; until a policy is gone everywhere some are denied.
 fn all_answer(world: &World<'_>) -> Result<()> {
-    let servers = [&VM, &LEGACY_APP, &LEGACY_APP_CLUSTER].map(Workload::payload);
-    let all = |tally: &Tally| tally.failed() == 0 && servers.iter().all(|server| tally.payloads.contains_key(server));
-    let tally = world.ask_until(&CLIENT, LEGACY_APP_URL, all)?;
-    if !all(&tally) {
-        bail!("not all of legacy-app answers: {}", summary(&tally));
+    let deadline = Instant::now() + OPENING;
+    loop {
+        let (all, tally) = world.ask_all(&CLIENT, LEGACY_APP_URL, &SERVERS)?;
+        if all {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            bail!("not all of legacy-app answers: {}", summary(&tally));
+        }
     }
-    Ok(())
 }
 
 /// Whether the pod that ended had been under load at all.

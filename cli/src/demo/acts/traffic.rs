@@ -1,8 +1,7 @@
 //! Acts 1 to 4: who answers, what the wire shows, and whom the server sees.
 
-use super::{LEGACY_APP_CLUSTER_URL, LEGACY_APP_URL, Seen, summary};
+use super::{LEGACY_APP_CLUSTER_URL, LEGACY_APP_URL, SERVERS, Seen, summary};
 use crate::demo::layout::{CLIENT, LEGACY_APP, LEGACY_APP_CLUSTER, VM, WORKLOADS, Workload};
-use crate::demo::load::Tally;
 use crate::demo::wire::chose_tls_1_3;
 use crate::demo::world::World;
 use anyhow::{Context as _, Result};
@@ -10,11 +9,8 @@ use outrigger_testkit::Flow;
 
 pub(super) fn client_reaches_vm_and_pods(world: &mut World<'_>) -> Result<Seen> {
     world.manifests.without_policy()?;
-    let servers = [&VM, &LEGACY_APP, &LEGACY_APP_CLUSTER].map(Workload::payload);
-    // One batch may by chance leave one out; each batch must be answered whole.
-    let all = |tally: &Tally| servers.iter().all(|server| tally.payloads.contains_key(server));
-    let tally = world.ask_until(&CLIENT, LEGACY_APP_URL, |tally| all(tally) || tally.failed() > 0)?;
-    Ok(Seen::new(all(&tally) && tally.failed() == 0, summary(&tally)))
+    let (all, tally) = world.ask_all(&CLIENT, LEGACY_APP_URL, &SERVERS)?;
+    Ok(Seen::new(all, summary(&tally)))
 }
 
 pub(super) fn vm_reaches_the_cluster(world: &mut World<'_>) -> Result<Seen> {

@@ -60,8 +60,8 @@ impl Tally {
         *self.failures.entry(why).or_default() += 1;
     }
 
-    /// Adds another worker's counts.
-    pub(super) fn add(&mut self, other: Self) {
+    /// Adds another's counts.
+    pub(crate) fn add(&mut self, other: Self) {
         fn merge<K: Ord>(into: &mut BTreeMap<K, u64>, from: BTreeMap<K, u64>) {
             for (key, count) in from {
                 *into.entry(key).or_default() += count;
