@@ -1,7 +1,7 @@
 //! The policy of one inbound port as a worker uses it.
 
 use crate::refused::Refused;
-use outrigger_model::{Authorization, InboundPolicy, InboundProtocol, Refusal};
+use outrigger_model::{Authorization, InboundPolicy, InboundProtocol, InboundRoute, Refusal};
 use outrigger_proxy_core::authorize::{Client, authorize};
 use outrigger_proxy_core::route::{Head, Routes};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(crate) enum PortState {
 #[derive(Debug)]
 pub(crate) struct Policy {
     pub policy: InboundPolicy,
-    routes: Routes,
+    routes: Routes<InboundRoute>,
 }
 
 impl Policy {
@@ -52,7 +52,8 @@ impl Policy {
 
     /// Whether the client may send the request: a route must match, and the route or the port must admit it.
     pub(crate) fn admit_request(&self, client: Client<'_>, request: &impl Head) -> Result<&Authorization, Refused> {
-        let (route, _) = self.routes.find(request).ok_or_else(|| Refused::new(Refusal::NoRoute, &self.policy.meta))?;
+        let found = self.routes.find(request).ok_or_else(|| Refused::new(Refusal::NoRoute, &self.policy.meta))?;
+        let route = &self.routes.all()[found.0];
         let admitted =
             authorize(&route.authorizations, client).or_else(|| authorize(&self.policy.authorizations, client));
         admitted.ok_or_else(|| Refused::new(Refusal::RequestUnauthorized, &self.policy.meta))

@@ -1,6 +1,8 @@
-//! Which route of an inbound policy a request takes (A.2.2: the order of the Gateway API).
+//! Which route of a policy a request takes (A.2.2: the order of the Gateway API).
 
-use outrigger_model::{HeaderMatch, HostMatch, InboundRoute, PathMatch, QueryMatch, RouteMatch, RouteRule, ValueMatch};
+use outrigger_model::{
+    HeaderMatch, HostMatch, InboundRoute, Meta, OutboundRoute, PathMatch, QueryMatch, RouteMatch, ValueMatch,
+};
 use regex::bytes::Regex;
 use std::sync::Arc;
 use thiserror::Error;
@@ -27,10 +29,47 @@ pub struct InvalidRegex {
     why: String,
 }
 
+/// A route, inbound or outbound, as far as choosing it goes.
+pub trait Route {
+    fn meta(&self) -> &Meta;
+    /// Empty: every host.
+    fn hosts(&self) -> &[HostMatch];
+    /// The matches of each rule; a rule without any takes every request.
+    fn rules(&self) -> impl Iterator<Item = &[RouteMatch]>;
+}
+
+impl Route for InboundRoute {
+    fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    fn hosts(&self) -> &[HostMatch] {
+        &self.hosts
+    }
+
+    fn rules(&self) -> impl Iterator<Item = &[RouteMatch]> {
+        self.rules.iter().map(|rule| &rule.matches[..])
+    }
+}
+
+impl Route for OutboundRoute {
+    fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    fn hosts(&self) -> &[HostMatch] {
+        &self.hosts
+    }
+
+    fn rules(&self) -> impl Iterator<Item = &[RouteMatch]> {
+        self.rules.iter().map(|rule| &rule.matches[..])
+    }
+}
+
 /// A policy's routes, compiled once.
 #[derive(Debug, Clone)]
-pub struct Routes {
-    routes: Arc<[InboundRoute]>,
+pub struct Routes<R> {
+    routes: Arc<[R]>,
     /// For each match of each rule of each route, in that order.
     matches: Vec<CompiledMatch>,
 }
@@ -61,17 +100,17 @@ enum Value {
 /// How specific a match is; the greater wins, of equals the first.
 type Rank = (usize, (u8, usize), bool, usize, usize);
 
-impl Routes {
+impl<R: Route> Routes<R> {
     /// Compiles every expression; one that does not compile makes the whole policy unusable.
-    pub fn compile(routes: Arc<[InboundRoute]>) -> Result<Self, InvalidRegex> {
+    pub fn compile(routes: Arc<[R]>) -> Result<Self, InvalidRegex> {
         let mut matches = Vec::new();
         for (route, of) in routes.iter().enumerate() {
-            for (rule, RouteRule { matches: rules, .. }) in of.rules.iter().enumerate() {
+            for (rule, rules) in of.rules().enumerate() {
                 let everything = [RouteMatch::default()];
-                let rules = if rules.is_empty() { &everything[..] } else { &rules[..] };
+                let rules = if rules.is_empty() { &everything[..] } else { rules };
                 for given in rules {
                     matches.push(CompiledMatch::new(route, rule, given).map_err(|(text, why)| InvalidRegex {
-                        route: of.meta.to_string(),
+                        route: of.meta().to_string(),
                         text,
                         why,
                     })?);
@@ -87,22 +126,25 @@ impl Routes {
             let anyone = m.path.as_ref().is_none_or(|path| matches!(path, Path::Prefix(prefix) if prefix.is_empty()));
             anyone && m.fields.is_empty() && m.query.is_empty() && m.method.is_none()
         };
-        self.matches.iter().any(|m| open(m) && self.routes[m.route].hosts.is_empty())
+        self.matches.iter().any(|m| open(m) && self.routes[m.route].hosts().is_empty())
     }
 
-    /// The best route for the request and the rule of it that matched. `None`: refuse with "no route".
-    pub fn find(&self, request: &impl Head) -> Option<(&InboundRoute, &RouteRule)> {
+    /// Every route, in the policy's order.
+    pub fn all(&self) -> &[R] {
+        &self.routes
+    }
+
+    /// The best route for the request, and which rule of it matched: indices. `None`: refuse with "no route".
+    pub fn find(&self, request: &impl Head) -> Option<(usize, usize)> {
         let mut best: Option<(Rank, &CompiledMatch)> = None;
         for candidate in &self.matches {
-            let Some(host) = host_rank(&self.routes[candidate.route].hosts, request.host()) else { continue };
+            let Some(host) = host_rank(self.routes[candidate.route].hosts(), request.host()) else { continue };
             let Some(rank) = candidate.rank(host, request) else { continue };
             if best.as_ref().is_none_or(|(other, _)| rank > *other) {
                 best = Some((rank, candidate));
             }
         }
-        let (_, found) = best?;
-        let route = &self.routes[found.route];
-        Some((route, &route.rules[found.rule]))
+        best.map(|(_, found)| (found.route, found.rule))
     }
 }
 
@@ -207,7 +249,7 @@ fn whole(text: &str) -> Result<Regex, (String, String)> {
 mod tests {
     use super::*;
     use crate::http1::{Request, fields};
-    use outrigger_model::Meta;
+    use outrigger_model::RouteRule;
 
     fn route(name: &str, hosts: Vec<HostMatch>, given: RouteMatch) -> InboundRoute {
         let rules = vec![RouteRule { matches: vec![given], filters: vec![] }];
@@ -222,7 +264,7 @@ mod tests {
         let compiled = Routes::compile(routes.into()).unwrap();
         let mut room = fields();
         let request = Request::parse(head.as_bytes(), &mut room).unwrap().unwrap();
-        compiled.find(&request).map(|(route, _)| route.meta.name.to_string())
+        compiled.find(&request).map(|(route, _)| routes[route].meta.name.to_string())
     }
 
     #[test]
