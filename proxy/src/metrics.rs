@@ -90,7 +90,7 @@ impl Metrics {
         registry.register("tcp_open_connections", "Connections open now", m.open);
         registry.register("tcp_read_bytes", "Bytes relayed from clients", m.bytes_read);
         registry.register("tcp_write_bytes", "Bytes relayed to clients", m.bytes_written);
-        registry.register("refusals", "Refused connections and requests, by reason", m.refusals);
+        registry.register("refusals", "Refused connections, requests and endpoints, by reason", m.refusals);
         registry.register("outbound_http_retries", "Requests sent again after a dead connection", m.retries);
         registry.register(
             "control_identity_cert_expiration_timestamp_seconds",

@@ -140,9 +140,10 @@ impl Worker {
         );
     }
 
-    /// An endpoint took no connection; another may have served the request, so this is not a refusal of it.
+    /// Counts and logs why an endpoint got no connection. Another may still serve the request: that is not refused.
     pub(crate) fn endpoint_failed(&self, endpoint: SocketAddr, refused: &Refused) {
         let Refused { refusal, detail } = refused;
+        self.metrics.refused(Direction::outbound, *refusal);
         tracing::warn!(
             event = "endpoint.failed", number = refusal.number(), reason = refusal.label(), %endpoint,
             detail = detail.as_deref(), "{refusal}",
