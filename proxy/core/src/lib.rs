@@ -6,4 +6,5 @@ pub mod balance;
 pub mod detect;
 pub mod header;
 pub mod http1;
+pub mod outbound;
 pub mod route;
