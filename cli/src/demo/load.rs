@@ -19,6 +19,9 @@ pub(crate) struct Args {
     /// http://HOST[:PORT]/PATH
     #[arg(long)]
     url: http::Uri,
+    /// Proxies may send a GET again by themselves, a POST never.
+    #[arg(long, default_value = "GET")]
+    method: http::Method,
     /// Keep-alive connections, each with at most one request in flight.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     connections: u32,
@@ -93,9 +96,8 @@ pub(crate) async fn run(args: Args) -> Result<()> {
 
 async fn send(args: &Args, bounds: &Arc<Bounds>) -> Result<Tally> {
     let pause = args.rate.map(|rate| Duration::from_secs_f64(f64::from(args.connections) / f64::from(rate)));
-    let workers: Vec<_> = (0..args.connections)
-        .map(|_| tokio::spawn(Worker::new(args.url.clone(), bounds.clone(), pause).run()))
-        .collect();
+    let worker = || Worker::new(args.method.clone(), args.url.clone(), bounds.clone(), pause);
+    let workers: Vec<_> = (0..args.connections).map(|_| tokio::spawn(worker().run())).collect();
     let mut tally = Tally::default();
     for worker in workers {
         tally.add(worker.await?);

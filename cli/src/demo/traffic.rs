@@ -21,14 +21,14 @@ pub(crate) fn ask(outrigger: &Path, host: &Host, url: &str, requests: u64, conne
     serde_json::from_slice(&output.stdout).context("the client's tally is not understood")
 }
 
-/// Load that goes on until it is stopped.
+/// Load that goes on until it is stopped: POSTs, so that no proxy hides a failure by sending a request again.
 pub(crate) struct Load(Process);
 
 impl Load {
     /// Starts it and waits until hundreds of requests have been answered.
     pub(crate) fn start(outrigger: &Path, host: &Host, url: &str, connections: u32) -> Result<Self> {
         let connections = connections.to_string();
-        let args = ["demo", "load", "--url", url, "--connections", &connections];
+        let args = ["demo", "load", "--method", "POST", "--url", url, "--connections", &connections];
         let mut load = host.spawn(&Program::new(outrigger).args(args))?;
         load.wait_for("the load's first answers", PATIENCE, |load| load.log().contains(UNDER_WAY))?;
         Ok(Self(load))

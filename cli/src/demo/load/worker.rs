@@ -3,7 +3,7 @@
 use super::{Bounds, Tally};
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
-use http::{Request, Uri, header::HOST};
+use http::{Method, Request, Uri, header::HOST};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
@@ -18,6 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const AFTER_FAILURE: Duration = Duration::from_millis(20);
 
 pub(super) struct Worker {
+    method: Method,
     url: Uri,
     bounds: Arc<Bounds>,
     pause: Option<Duration>,
@@ -26,8 +27,8 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(url: Uri, bounds: Arc<Bounds>, pause: Option<Duration>) -> Self {
-        Self { url, bounds, pause, sender: None, tally: Tally::default() }
+    pub(super) fn new(method: Method, url: Uri, bounds: Arc<Bounds>, pause: Option<Duration>) -> Self {
+        Self { method, url, bounds, pause, sender: None, tally: Tally::default() }
     }
 
     pub(super) async fn run(mut self) -> Tally {
@@ -53,7 +54,7 @@ impl Worker {
         let mut sender = self.connection().await?;
         let host = self.url.authority().map_or("", |a| a.as_str());
         let path = self.url.path_and_query().map_or("/", |p| p.as_str());
-        let request = Request::get(path).header(HOST, host).body(Empty::new())?;
+        let request = Request::builder().method(self.method.clone()).uri(path).header(HOST, host).body(Empty::new())?;
         let response = sender.send_request(request).await?;
         let (head, body) = response.into_parts();
         let body = body.collect().await?.to_bytes();
