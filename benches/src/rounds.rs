@@ -63,6 +63,7 @@ fn measure(path: &Path, connections: u32, round: u32, seconds: u32) -> Result<Sa
     let cpu_times = || path.proxies.iter().map(|proxy| usage::cpu_time(proxy.pid())).collect::<Result<Vec<_>>>();
     let before = cpu_times()?;
     let load = wrk::load(&path.client, path.target, connections, seconds)?;
+    load.check(connections)?;
     let used: Vec<Duration> =
         cpu_times()?.iter().zip(before).map(|(after, before)| after.saturating_sub(before)).collect();
     ensure!(used.iter().all(|time| !time.is_zero()), "the requests went past a proxy");

@@ -1,4 +1,5 @@
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -48,6 +49,7 @@ impl Network {
         fs::create_dir_all(network.folder())
             .map_err(Error::io(format!("cannot make {}", network.folder().display())))?;
         create_namespace(&network.switch)?;
+        only_switch(&network.switch)?;
         ip(&format!("-n {} link add {BRIDGE} type bridge forward_delay 0 mcast_snooping 0", network.switch))?;
         ip(&format!("-n {} link set {BRIDGE} up", network.switch))?;
         Ok(network)
@@ -170,6 +172,20 @@ fn create_namespace(name: &str) -> Result<(), Error> {
     run_in(name, || settings.iter().try_for_each(|s| fs::write(format!("/proc/sys/net/ipv6/conf/{s}"), "0")))?
         .map_err(Error::io(format!("cannot set IPv6's sysctls in {name}")))?;
     ip(&format!("-n {name} link set lo up")).map(drop)
+}
+
+/// Keeps frames out of iptables and connection tracking, where the kernel would take them through both (br_netfilter).
+fn only_switch(switch: &str) -> Result<(), Error> {
+    run_in(switch, || {
+        for family in ["ip", "ip6", "arp"] {
+            match fs::write(format!("/proc/sys/net/bridge/bridge-nf-call-{family}tables"), "0") {
+                Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
+        }
+        Ok(())
+    })?
+    .map_err(Error::io(format!("cannot keep netfilter out of {switch}")))
 }
 
 fn sweep(state: &Path, kept_too: bool) -> Result<Vec<String>, Error> {
