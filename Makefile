@@ -22,7 +22,7 @@ clean-demo: ## Remove what demos left behind
 	$(AS_ROOT) target/debug/outrigger demo --remove
 
 test: ## Every test, also those on real iptables
-	@tools/setup.sh build run
+	@tools/setup.sh build run test
 	cargo build --workspace --bins
 	cargo test --workspace $(RUN_AS_ROOT)
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the programs that a make target needs from Debian's packages, or says how: tools/setup.sh [build] [run] [bench]
+# Installs the programs that a make target needs from Debian's packages, or says how: tools/setup.sh [build] [run] [test] [bench]
 set -eu
 
 need='' # packages
@@ -17,15 +17,17 @@ for purpose in "$@"; do
         has ip iproute2
         has iptables iptables
         has nft nftables
-        has tcpdump tcpdump
         has curl curl
+        ;;
+    test)
+        has openssl openssl
         ;;
     bench)
         has wrk wrk
         python3 -c 'import ensurepip' 2>/dev/null || need="$need python3-venv"
         ;;
     *)
-        echo "setup: unknown purpose '$purpose': use build, run or bench" >&2
+        echo "setup: unknown purpose '$purpose': use build, run, test or bench" >&2
         exit 64
         ;;
     esac
