@@ -162,7 +162,7 @@ fn labels_from_proto<'a>(labels: impl Iterator<Item = (&'a String, &'a String)>)
 }
 
 /// The generated conversion cuts a port to 16 bits; a wrong port must not become another one.
-fn address_from_proto(addr: Option<&net::TcpAddress>) -> Result<SocketAddr, InvalidMessage> {
+pub(crate) fn address_from_proto(addr: Option<&net::TcpAddress>) -> Result<SocketAddr, InvalidMessage> {
     let addr = addr.ok_or_else(|| InvalidMessage::new("addr", "it is missing"))?;
     let ip = addr.ip.ok_or_else(|| InvalidMessage::new("addr.ip", "it is missing"))?;
     let ip = IpAddr::try_from(ip).map_err(|e| InvalidMessage::new("addr.ip", e))?;

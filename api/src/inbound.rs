@@ -7,12 +7,12 @@ mod authorization;
 mod grpc;
 mod http;
 
-use crate::InvalidMessage;
+use crate::duration::{duration_from_proto, duration_to_proto};
+use crate::{InvalidMessage, all};
 use authorization::{authorization_from_proto, authorizations_to_proto, meta_from_labels};
 use linkerd2_proxy_api::inbound::{self, proxy_protocol as wire};
 use outrigger_model::{InboundPolicy, InboundProtocol, InboundRoute};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// A policy as `WatchPort` sends it.
 ///
@@ -46,7 +46,7 @@ fn protocol_to_proto(protocol: &InboundProtocol) -> wire::Kind {
     let routes = http::routes_to_proto;
     match protocol {
         InboundProtocol::Detect { timeout, routes: list } => wire::Kind::Detect(wire::Detect {
-            timeout: Some(timeout_to_proto(*timeout)),
+            timeout: Some(duration_to_proto(*timeout)),
             http_routes: routes(list),
             http_local_rate_limit: None,
         }),
@@ -70,7 +70,7 @@ fn protocol_to_proto(protocol: &InboundProtocol) -> wire::Kind {
 fn protocol_from_proto(kind: wire::Kind) -> Result<InboundProtocol, InvalidMessage> {
     Ok(match kind {
         wire::Kind::Detect(detect) => InboundProtocol::Detect {
-            timeout: timeout_from_proto(detect.timeout).map_err(|e| e.within("detect"))?,
+            timeout: duration_from_proto("detect.timeout", detect.timeout)?,
             routes: http_routes("detect.http_routes", detect.http_routes)?,
         },
         wire::Kind::Http1(http1) => InboundProtocol::Http1 { routes: http_routes("http1.routes", http1.routes)? },
@@ -94,26 +94,6 @@ fn has_rate_limit(kind: &wire::Kind) -> bool {
         wire::Kind::Http2(http2) => http2.local_rate_limit.is_some(),
         wire::Kind::Grpc(_) | wire::Kind::Opaque(_) | wire::Kind::Tls(_) => false,
     }
-}
-
-fn timeout_to_proto(timeout: Duration) -> prost_types::Duration {
-    let seconds = i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX);
-    prost_types::Duration { seconds, nanos: timeout.subsec_nanos().cast_signed() }
-}
-
-fn timeout_from_proto(timeout: Option<prost_types::Duration>) -> Result<Duration, InvalidMessage> {
-    let timeout = timeout.ok_or_else(|| InvalidMessage::new("timeout", "it is missing"))?;
-    Duration::try_from(timeout).map_err(|_| InvalidMessage::new("timeout", "it is negative"))
-}
-
-/// Converts every element; an error names the element by its place in the list.
-fn all<In, Out, List: FromIterator<Out>>(
-    field: &str,
-    list: Vec<In>,
-    convert: impl Fn(In) -> Result<Out, InvalidMessage>,
-) -> Result<List, InvalidMessage> {
-    let one = |(at, item)| convert(item).map_err(|e: InvalidMessage| e.within(&format!("{field}[{at}]")));
-    list.into_iter().enumerate().map(one).collect()
 }
 
 #[cfg(test)]

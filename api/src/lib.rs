@@ -3,8 +3,14 @@
 //! Whatever a message may leave out or get wrong is settled here, in the direction that denies: a conversion gives a
 //! value of the model that cannot be wrong, or an [`InvalidMessage`] that names the field.
 
+mod duration;
+mod grpc_route;
+mod http_route;
+mod meta;
+
 pub mod destination;
 pub mod inbound;
+pub mod outbound;
 
 use thiserror::Error;
 
@@ -27,4 +33,14 @@ impl InvalidMessage {
     pub fn within(self, outer: &str) -> Self {
         Self { field: format!("{outer}.{}", self.field), ..self }
     }
+}
+
+/// Converts every element; an error names the element by its place in the list.
+fn all<In, Out, List: FromIterator<Out>>(
+    field: &str,
+    list: Vec<In>,
+    convert: impl Fn(In) -> Result<Out, InvalidMessage>,
+) -> Result<List, InvalidMessage> {
+    let one = |(at, item)| convert(item).map_err(|e: InvalidMessage| e.within(&format!("{field}[{at}]")));
+    list.into_iter().enumerate().map(one).collect()
 }

@@ -1,12 +1,11 @@
 //! Who is admitted: `Authz`, networks, identities, and the names of the objects that wrote them.
 
-use super::all;
-use crate::InvalidMessage;
+use crate::meta::{meta_from_proto, meta_to_proto};
+use crate::{InvalidMessage, all};
 use ipnet::IpNet;
 use linkerd2_proxy_api::inbound::authn::permit_mesh_tls::{Clients, PermitClientIdentities};
 use linkerd2_proxy_api::inbound::authn::{Permit, PermitMeshTls, PermitUnauthenticated};
 use linkerd2_proxy_api::inbound::{Authn, Authz, Identity, IdentitySuffix, Network};
-use linkerd2_proxy_api::meta::{Metadata, Resource, metadata};
 use linkerd2_proxy_api::net::IpNetwork;
 use outrigger_model::{self as model, Authentication, Authorization, IdentityMatch, Meta, NetworkMatch, SpiffeId};
 use std::collections::HashMap;
@@ -130,34 +129,6 @@ pub(super) fn meta_from_labels(mut labels: HashMap<String, String>, kind: &str) 
     let group = labels.remove("group").unwrap_or_else(|| "policy.linkerd.io".to_owned());
     let kind = labels.remove("kind").unwrap_or_else(|| kind.to_owned());
     Ok(if kind == "default" { Meta::default_named(&name) } else { Meta::object(&group, &kind, "", &name) })
-}
-
-pub(super) fn meta_to_proto(meta: &Meta) -> Metadata {
-    let kind = if meta.is_default() {
-        metadata::Kind::Default(meta.name.to_string())
-    } else {
-        metadata::Kind::Resource(Resource {
-            group: meta.group.to_string(),
-            kind: meta.kind.to_string(),
-            name: meta.name.to_string(),
-            namespace: meta.namespace.to_string(),
-            section: meta.section.to_string(),
-            port: meta.port.unwrap_or_default().into(),
-        })
-    };
-    Metadata { kind: Some(kind) }
-}
-
-pub(super) fn meta_from_proto(metadata: Option<Metadata>) -> Result<Meta, InvalidMessage> {
-    match metadata.and_then(|metadata| metadata.kind) {
-        None => Err(InvalidMessage::new("metadata.kind", "it is missing or of an unknown kind")),
-        Some(metadata::Kind::Default(name)) => Ok(Meta::default_named(&name)),
-        Some(metadata::Kind::Resource(r)) => {
-            let port = u16::try_from(r.port).map_err(|_| InvalidMessage::new("metadata.port", "it is above 65535"))?;
-            let meta = Meta::object(&r.group, &r.kind, &r.namespace, &r.name);
-            Ok(Meta { section: r.section.into(), port: (port != 0).then_some(port), ..meta })
-        }
-    }
 }
 
 /// Converts a route's own authorizations.

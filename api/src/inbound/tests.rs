@@ -13,6 +13,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use std::collections::HashMap;
+use std::time::Duration;
 
 fn server(kind: wire::Kind) -> inbound::Server {
     inbound::Server {
