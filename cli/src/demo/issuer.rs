@@ -3,7 +3,7 @@
 use super::Play;
 use super::binaries::Binaries;
 use super::layout::{self, TRUST_DOMAIN};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use outrigger_testkit::{Host, Process, Program};
 use serde_json::json;
 use std::fs::{self, Permissions};
@@ -26,6 +26,9 @@ impl Issuer {
     /// Starts our own issuer on the machine, or takes the agent that the user names.
     pub(crate) fn start(play: &Play, binaries: &Binaries, host: &Host, folder: &Path) -> Result<Self> {
         if let (Some(socket), Some(anchors)) = (&play.spire_socket, &play.trust_anchors) {
+            if !socket.exists() {
+                bail!("--spire-socket {} does not exist: is the agent running?", socket.display());
+            }
             return Ok(Self {
                 socket: std::path::absolute(socket)?,
                 anchors: publish(anchors, folder)?,
