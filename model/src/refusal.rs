@@ -70,6 +70,7 @@ refusals! {
     508 ConnectFailed "connect_failed" "the upstream refused the connection or cannot be reached"
     509 ConnectTimeout "connect_timeout" "the upstream did not take the connection in time"
     510 UndefinedPort "undefined_port" "the service does not declare this port"
+    511 Forbidden "forbidden" "the outbound policy forbids the connection"
 }
 
 impl fmt::Display for Refusal {

@@ -1,8 +1,9 @@
 //! The process: the control thread with everything that exists once, and the workers that carry traffic.
 
-use crate::config::{Config, SocketOptions};
+use crate::config::{Config, Side, SocketOptions};
 use crate::control::{self, Control};
 use crate::listen::{self, Accepted};
+use crate::log::Log;
 use crate::metrics::{Direction, Metrics};
 use crate::port::Policy;
 use crate::refused::Refused;
@@ -21,8 +22,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
+/// Connections that may wait to be accepted on the admin port.
+const ADMIN_BACKLOG: u32 = 128;
+
 /// Runs until SIGTERM or SIGINT, then drains. Fails if a port cannot be bound.
-pub fn run(config: Config) -> Result<()> {
+pub fn run(config: Config, log: Log) -> Result<()> {
+    for warning in &config.warnings {
+        tracing::warn!(event = "environment.no_effect", "{warning}");
+    }
     let config = Arc::new(config);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, control_thread(config))
@@ -33,8 +40,9 @@ async fn control_thread(config: Arc<Config>) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
-    let sockets = (0..config.workers).map(|_| Sockets::bind(&config)).collect::<Result<Vec<_>>>()?;
-    let admin = listen::bind(config.admin, false).with_context(|| taken("ADMIN_LISTEN_ADDR", config.admin))?;
+    let sockets = (0..config.process.workers).map(|_| Sockets::bind(&config)).collect::<Result<Vec<_>>>()?;
+    let admin = listen::bind(config.process.admin, ADMIN_BACKLOG, false)
+        .with_context(|| taken("ADMIN_LISTEN_ADDR", config.process.admin))?;
     let credentials = WorkloadApi {
         socket: config.identity.socket.clone(),
         expected_id: Some(config.identity.id.clone()),
@@ -60,10 +68,10 @@ async fn control_thread(config: Arc<Config>) -> Result<()> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    tracing::info!(event = "drain.began", grace_seconds = config.grace.as_secs());
+    tracing::info!(event = "drain.began", grace_seconds = config.process.grace.as_secs());
     drain.send_replace(true);
     // Every worker holds a receiver until it has drained.
-    if tokio::time::timeout(config.grace, drain.closed()).await.is_err() {
+    if tokio::time::timeout(config.process.grace, drain.closed()).await.is_err() {
         tracing::warn!(event = "drain.unfinished", "the grace period is over; what is still open is cut off");
         std::process::exit(0);
     }
@@ -84,12 +92,15 @@ struct Sockets {
 impl Sockets {
     fn bind(config: &Config) -> Result<Self> {
         // Shared only among our own workers: two proxies on one port would split its traffic unnoticed.
-        let shared = config.workers > 1;
-        let bind = |variable, addr| listen::bind(addr, shared).with_context(|| taken(variable, addr));
-        let outbound = config.outbound.listen.iter().map(|addr| bind("OUTBOUND_LISTEN_ADDRS", *addr));
+        let shared = config.process.workers > 1;
+        let bind = |variable, addr, side: &Side| {
+            listen::bind(addr, side.backlog, shared).with_context(|| taken(variable, addr))
+        };
+        let (outbound, inbound) = (&config.outbound, &config.inbound);
+        let listeners = outbound.listen.iter().map(|addr| bind("OUTBOUND_LISTEN_ADDRS", *addr, &outbound.side));
         Ok(Self {
-            outbound: outbound.collect::<Result<_>>()?,
-            inbound: bind("INBOUND_LISTEN_ADDR", config.inbound.listen)?,
+            outbound: listeners.collect::<Result<_>>()?,
+            inbound: bind("INBOUND_LISTEN_ADDR", inbound.listen, &inbound.side)?,
         })
     }
 }

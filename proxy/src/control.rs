@@ -1,12 +1,14 @@
 //! What the controllers say, followed once per process on the control thread; workers read the newest of it.
 
 mod backoff;
-mod destination;
+mod endpoints;
+mod outbound;
 mod policy;
 
 use crate::config::Config;
+use crate::destination::Resolution;
 use crate::port::PortState;
-use crate::service::Resolution;
+use crate::service::Endpoints;
 use outrigger_mtls::{CredentialsWatch, grpc};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -19,12 +21,14 @@ use tokio::sync::{mpsc, watch};
 #[derive(Clone)]
 pub(crate) struct Control {
     destinations: Subjects<SocketAddr, Resolution>,
+    services: Subjects<Arc<str>, Endpoints>,
     ports: Subjects<u16, PortState>,
 }
 
 /// The control thread's end of [`Control`].
 pub(crate) struct Asked {
     destinations: mpsc::UnboundedReceiver<(SocketAddr, watch::Sender<Resolution>)>,
+    services: mpsc::UnboundedReceiver<(Arc<str>, watch::Sender<Endpoints>)>,
     ports: mpsc::UnboundedReceiver<(u16, watch::Sender<PortState>)>,
     control: Control,
 }
@@ -40,25 +44,25 @@ impl<K, V> Clone for Subjects<K, V> {
     }
 }
 
-impl<K: Copy + Eq + Hash, V> Subjects<K, V> {
+impl<K: Clone + Eq + Hash, V> Subjects<K, V> {
     fn watch(&self, key: K, unknown: V) -> watch::Receiver<V> {
         let mut known = self.known.lock();
         if let Some(values) = known.get(&key) {
             return values.subscribe();
         }
         let (values, newest) = watch::channel(unknown);
-        known.insert(key, values.clone());
+        known.insert(key.clone(), values.clone());
         // Fails only while the process ends; then nothing new will be known.
         let _ = self.ask.send((key, values));
         newest
     }
 
     /// Forgets the subject unless somebody has asked for it again.
-    fn forget(&self, key: K) -> bool {
+    fn forget(&self, key: &K) -> bool {
         let mut known = self.known.lock();
-        let unused = known.get(&key).is_none_or(|values| values.receiver_count() == 0);
+        let unused = known.get(key).is_none_or(|values| values.receiver_count() == 0);
         if unused {
-            known.remove(&key);
+            known.remove(key);
         }
         unused
     }
@@ -67,12 +71,19 @@ impl<K: Copy + Eq + Hash, V> Subjects<K, V> {
 impl Control {
     pub(crate) fn new() -> (Self, Asked) {
         let (ask_destination, destinations) = mpsc::unbounded_channel();
+        let (ask_service, services) = mpsc::unbounded_channel();
         let (ask_port, ports) = mpsc::unbounded_channel();
         let control = Self {
             destinations: Subjects { known: Arc::default(), ask: ask_destination },
+            services: Subjects { known: Arc::default(), ask: ask_service },
             ports: Subjects { known: Arc::default(), ask: ask_port },
         };
-        (control.clone(), Asked { destinations, ports, control })
+        (control.clone(), Asked { destinations, services, ports, control })
+    }
+
+    /// The endpoints of a backend by its path, now and later.
+    pub(crate) fn watch_service(&self, path: Arc<str>) -> watch::Receiver<Endpoints> {
+        self.services.watch(path, None)
     }
 
     /// What is known of an original destination, now and later.
@@ -93,17 +104,25 @@ pub(crate) async fn follow(config: Arc<Config>, credentials: CredentialsWatch, m
     loop {
         tokio::select! {
             Some((addr, values)) = asked.destinations.recv() => {
-                let (config, channel, subjects) = (config.clone(), destination.clone(), asked.control.destinations.clone());
+                let (config, subjects) = (config.clone(), asked.control.destinations.clone());
+                let (destination, policy) = (destination.clone(), policy.clone());
                 tokio::task::spawn_local(async move {
-                    let following = destination::follow(addr, &config, channel, &values);
-                    until_unused(following, &values, || subjects.forget(addr)).await;
+                    let following = outbound::follow(addr, &config, destination, policy, &values);
+                    until_unused(following, &values, || subjects.forget(&addr)).await;
+                });
+            }
+            Some((path, values)) = asked.services.recv() => {
+                let (config, channel, subjects) = (config.clone(), destination.clone(), asked.control.services.clone());
+                tokio::task::spawn_local(async move {
+                    let following = endpoints::follow(&path, &config, channel, &values);
+                    until_unused(following, &values, || subjects.forget(&path)).await;
                 });
             }
             Some((port, values)) = asked.ports.recv() => {
                 let (config, channel, subjects) = (config.clone(), policy.clone(), asked.control.ports.clone());
                 tokio::task::spawn_local(async move {
                     let following = policy::follow(port, &config, channel, &values);
-                    until_unused(following, &values, || subjects.forget(port)).await;
+                    until_unused(following, &values, || subjects.forget(&port)).await;
                 });
             }
             else => return,
@@ -126,4 +145,9 @@ async fn until_unused<V>(following: impl Future<Output = ()>, values: &watch::Se
         () = following => unused.await,
         () = &mut unused => {}
     }
+}
+
+fn warn_lost(call: &str, subject: &dyn std::fmt::Display, status: &tonic::Status) {
+    tracing::warn!(event = "control.lost", call, %subject, code = ?status.code(), error = status.message(),
+        "a controller's stream failed; what is known stays");
 }

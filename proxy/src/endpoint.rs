@@ -45,10 +45,10 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    pub(crate) fn new(reach: Reach, now: Instant) -> Rc<Self> {
+    pub(crate) fn new(reach: Reach, load: PeakEwma) -> Rc<Self> {
         Rc::new(Self {
             reach,
-            load: RefCell::new(PeakEwma::new(now)),
+            load: RefCell::new(load),
             in_flight: Cell::new(0),
             failures: Cell::new(0),
             not_before: Cell::new(None),
@@ -65,6 +65,11 @@ impl Endpoint {
         };
         let cost = self.load.borrow().cost(self.in_flight.get(), now);
         Candidate { not_before: self.not_before.get(), weight, cost }
+    }
+
+    /// What is known of its latency.
+    pub(crate) fn load(&self) -> PeakEwma {
+        self.load.borrow().clone()
     }
 
     /// An idle connection that is still open, the last used first.

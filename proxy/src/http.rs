@@ -4,20 +4,15 @@ mod exchange;
 mod pump;
 
 use crate::drain::LINGER;
-use crate::endpoint::{InFlight, Lease};
-use crate::inbound::InboundGate;
+use crate::gate::{Chosen, Gate};
 use crate::link::Link;
-use crate::metrics::{Direction, RequestSeries};
+use crate::metrics::RequestSeries;
 use crate::refused::Refused;
 use crate::relay::relay;
-use crate::service::Service;
 use crate::worker::Worker;
 use exchange::{After, Failed};
-use hyper::client::conn::http2::SendRequest;
 use outrigger_model::Refusal;
-use outrigger_proxy_core::header::Session;
 use outrigger_proxy_core::http1::{Framing, Invalid, Method, Request, RequestRewrite, fields, refuse, status};
-use outrigger_proxy_core::route::Head;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -25,58 +20,6 @@ use tokio::time::{timeout, timeout_at};
 
 /// A request's head, once begun, may take so long.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Who decides about requests, and where they go.
-pub(crate) enum Gate {
-    Outbound(Rc<Service>),
-    Inbound(Box<InboundGate>),
-}
-
-impl Gate {
-    pub(crate) fn admit(&self, request: &impl Head) -> Result<(), Refused> {
-        match self {
-            Self::Outbound(_) => Ok(()),
-            Self::Inbound(gate) => gate.admit(request),
-        }
-    }
-
-    pub(crate) fn client_id(&self) -> Option<&str> {
-        match self {
-            Self::Outbound(_) => None,
-            Self::Inbound(gate) => gate.client_id.as_deref(),
-        }
-    }
-
-    pub(crate) async fn lease(&self, worker: &Worker, fresh: bool) -> Result<Lease, Refused> {
-        match self {
-            Self::Outbound(service) => service.lease(worker, Some(Session::Http1), fresh).await,
-            Self::Inbound(gate) => gate.lease(worker, fresh).await,
-        }
-    }
-
-    /// An HTTP/2 connection that others may share.
-    pub(crate) async fn lease_http2(
-        &self,
-        worker: &Worker,
-    ) -> Result<(SendRequest<hyper::body::Incoming>, InFlight), Refused> {
-        match self {
-            Self::Outbound(service) => service.lease_http2(worker).await,
-            Self::Inbound(gate) => gate.lease_http2(worker).await,
-        }
-    }
-
-    pub(crate) fn direction(&self) -> Direction {
-        match self {
-            Self::Outbound(_) => Direction::outbound,
-            Self::Inbound(_) => Direction::inbound,
-        }
-    }
-
-    /// Whether the client may be told why: our own application may, and a meshed peer (A.1.9).
-    pub(crate) fn explains(&self) -> bool {
-        matches!(self, Self::Outbound(_)) || self.client_id().is_some()
-    }
-}
 
 /// A connection that carries HTTP/1 requests.
 pub(crate) struct Connection {
@@ -101,7 +44,6 @@ struct Incoming {
     http10: bool,
     upgrade: bool,
     repeatable: bool,
-    verdict: Result<(), Refused>,
 }
 
 impl Connection {
@@ -118,10 +60,10 @@ impl Connection {
 
     /// Serves until the client ends the connection, a request cannot be framed, or the worker drains.
     pub(crate) async fn serve(mut self) -> Result<(), Refused> {
-        while let Some(incoming) = self.next().await {
+        while let Some((incoming, verdict)) = self.next().await {
             let started = Instant::now();
             self.series.request();
-            match self.answer(incoming, started).await? {
+            match self.answer(incoming, verdict, started).await? {
                 After::NextRequest => {}
                 After::Close => break,
                 After::Tunnel(mut lease) => {
@@ -136,10 +78,14 @@ impl Connection {
     }
 
     /// Answers one request: by the upstream's response, or by a refusal of our own.
-    async fn answer(&mut self, mut incoming: Incoming, started: Instant) -> Result<After, Refused> {
-        let verdict = std::mem::replace(&mut incoming.verdict, Ok(()));
+    async fn answer(
+        &mut self,
+        incoming: Incoming,
+        verdict: Result<Chosen, Refused>,
+        started: Instant,
+    ) -> Result<After, Refused> {
         let outcome = match verdict {
-            Ok(()) => exchange::run(self, &incoming, started).await,
+            Ok(chosen) => exchange::run(self, &incoming, &chosen, started).await,
             Err(refused) => Err(Failed::Unanswered(refused)),
         };
         match outcome {
@@ -165,12 +111,12 @@ impl Connection {
     }
 
     /// The next request; none once the client has ended the connection or the worker drains.
-    async fn next(&mut self) -> Option<Incoming> {
+    async fn next(&mut self) -> Option<(Incoming, Result<Chosen, Refused>)> {
         let mut deadline = None;
         loop {
             if !self.client.inbox.is_empty() {
-                if let Some(incoming) = self.read() {
-                    return Some(incoming);
+                if let Some(read) = self.read() {
+                    return Some(read);
                 }
                 let deadline = *deadline.get_or_insert_with(|| Instant::now() + HEAD_TIMEOUT);
                 match timeout_at(deadline.into(), self.client.fill()).await {
@@ -196,14 +142,14 @@ impl Connection {
     }
 
     /// Reads a request's head from the inbox and decides on it; none while it is incomplete.
-    fn read(&mut self) -> Option<Incoming> {
+    fn read(&mut self) -> Option<(Incoming, Result<Chosen, Refused>)> {
         let mut room = fields();
         match Request::parse(self.client.inbox.data(), &mut room) {
             Ok(None) => None,
             Ok(Some(request)) => {
                 let rewrite = RequestRewrite { client_id: self.gate.client_id() };
                 request.write(&mut self.onward, rewrite);
-                Some(Incoming {
+                let incoming = Incoming {
                     method: request.method.into(),
                     framing: request.framing,
                     length: request.length,
@@ -211,8 +157,8 @@ impl Connection {
                     http10: request.is_http10(),
                     upgrade: request.upgrade().is_some() || request.method == "CONNECT",
                     repeatable: request.repeatable(),
-                    verdict: self.gate.admit(&request),
-                })
+                };
+                Some((incoming, self.gate.decide(&self.worker, &request)))
             }
             Err(Invalid::TooLarge) => Some(Incoming::refused(Refusal::RequestHeadTooLarge)),
             Err(invalid) => Some(Incoming::refused(Refused::new(Refusal::RequestInvalid, invalid))),
@@ -222,8 +168,8 @@ impl Connection {
 
 impl Incoming {
     /// A head that is no request; nothing after it can be read either.
-    fn refused(refused: impl Into<Refused>) -> Self {
-        Self {
+    fn refused(refused: impl Into<Refused>) -> (Self, Result<Chosen, Refused>) {
+        let incoming = Self {
             method: Method::Other,
             framing: Framing::None,
             length: 0,
@@ -231,8 +177,8 @@ impl Incoming {
             http10: false,
             upgrade: false,
             repeatable: false,
-            verdict: Err(refused.into()),
-        }
+        };
+        (incoming, Err(refused.into()))
     }
 }
 

@@ -8,7 +8,7 @@ mod upstream;
 pub(crate) use upstream::{Http2Pool, open};
 
 use crate::drain::LINGER;
-use crate::http::Gate;
+use crate::gate::Gate;
 use crate::link::{Link, Stream};
 use crate::metrics::RequestSeries;
 use crate::refused::Refused;
@@ -84,7 +84,7 @@ impl Connection {
             served = &mut serving => served,
             () = self.worker.drain.begins() => {
                 serving.as_mut().graceful_shutdown();
-                tokio::time::timeout(self.worker.config.grace.max(LINGER), serving).await.unwrap_or(Ok(()))
+                tokio::time::timeout(self.worker.config.process.grace.max(LINGER), serving).await.unwrap_or(Ok(()))
             }
         };
         if let Err(error) = served {
@@ -116,14 +116,16 @@ impl Connection {
             Gate::Inbound(_) => orig_proto::take(&mut parts.headers),
             Gate::Outbound(_) => None,
         };
-        self.gate.admit(&Http2Head(&parts))?;
+        let chosen = self.gate.decide(&self.worker, &Http2Head(&parts))?;
         strip(&mut parts.headers);
         if let Some(value) = self.gate.client_id().and_then(|id| HeaderValue::from_str(id).ok()) {
             parts.headers.insert(CLIENT_ID, value);
         }
         match original {
-            Some(original) => upstream::as_http1(&self.worker, &self.gate, parts, body, original, started).await,
-            None => upstream::as_http2(&self.worker, &self.gate, parts, body, started).await,
+            Some(original) => {
+                upstream::as_http1(&self.worker, (&self.gate, &chosen), parts, body, original, started).await
+            }
+            None => upstream::as_http2(&self.worker, (&self.gate, &chosen), parts, body, started).await,
         }
     }
 }

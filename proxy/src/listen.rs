@@ -18,14 +18,15 @@ pub(crate) struct Accepted {
     pub original_dst: SocketAddr,
 }
 
-/// Binds and listens. `shared`: other workers bind the same address (SO_REUSEPORT).
-pub(crate) fn bind(addr: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
+/// Binds and listens; `backlog` connections may wait to be accepted. `shared`: other workers bind the same address
+/// (SO_REUSEPORT).
+pub(crate) fn bind(addr: SocketAddr, backlog: u32, shared: bool) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;
-    socket.listen(4096)?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     Ok(socket.into())
 }
 

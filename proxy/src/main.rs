@@ -1,18 +1,27 @@
 //! `outrigger-proxy`: reads the environment, then carries traffic until it is told to stop.
 
-use outrigger_proxy::{Config, InvalidEnvironment, run};
+use outrigger_proxy::{Config, InvalidEnvironment, Log, environment_page, run};
+use std::collections::BTreeMap;
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
 
 /// EX_USAGE of sysexits.h, as the contract says for a bad environment (A.6).
 const USAGE: u8 = 64;
 
 fn main() -> ExitCode {
-    if let Err(error) = log() {
-        eprintln!("{error}");
-        return ExitCode::from(USAGE);
+    match std::env::args().nth(1).as_deref() {
+        None => {}
+        Some("--help" | "-h") => {
+            print!("{}", environment_page());
+            return ExitCode::SUCCESS;
+        }
+        Some(argument) => {
+            eprintln!("{argument:?} is no argument; the environment configures the proxy: see --help");
+            return ExitCode::from(USAGE);
+        }
     }
-    let config = match Config::from_env(|name| std::env::var(name).ok()) {
+    let variables = environment();
+    let log = Log::start(&variables);
+    let config = match Config::from_env(&variables) {
         Ok(config) => config,
         Err(InvalidEnvironment(mistakes)) => {
             for mistake in mistakes {
@@ -21,7 +30,7 @@ fn main() -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    match run(config) {
+    match run(config, log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(event = "proxy.failed", "{error:#}");
@@ -30,18 +39,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Logs to standard error as `LINKERD2_PROXY_LOG` and `LINKERD2_PROXY_LOG_FORMAT` say.
-fn log() -> Result<(), String> {
-    let filter = std::env::var("LINKERD2_PROXY_LOG").unwrap_or_else(|_| "warn,linkerd=info,outrigger=info".into());
-    // Linkerd's targets begin with `linkerd`, ours with `outrigger`: a filter written for one holds for the other.
-    let filter = filter.replace("linkerd=", "outrigger=");
-    let filter = EnvFilter::try_new(&filter)
-        .map_err(|error| format!("LINKERD2_PROXY_LOG: {filter:?} is not a list of target=level: {error}"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match std::env::var("LINKERD2_PROXY_LOG_FORMAT").as_deref() {
-        Err(_) | Ok("" | "plain") => builder.init(),
-        Ok("json") => builder.json().init(),
-        Ok(other) => return Err(format!("LINKERD2_PROXY_LOG_FORMAT: {other:?} is neither plain nor json")),
-    }
-    Ok(())
+/// What is not UTF-8 is read so that it fails as a value instead of being passed over.
+fn environment() -> BTreeMap<String, String> {
+    let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value))).collect()
 }

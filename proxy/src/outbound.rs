@@ -1,7 +1,9 @@
 //! From the application into the mesh.
 
+use crate::destination::{Destination, OutboundGate, label};
 use crate::detect;
-use crate::http::{Connection, Gate};
+use crate::gate::Gate;
+use crate::http::Connection;
 use crate::http2;
 use crate::link::Link;
 use crate::listen::Accepted;
@@ -10,8 +12,10 @@ use crate::refused::Refused;
 use crate::relay::relay;
 use crate::service::Service;
 use crate::worker::Worker;
-use outrigger_model::Refusal;
-use outrigger_proxy_core::detect::Http;
+use outrigger_model::{OpaqueRoute, Refusal, TlsRoute};
+use outrigger_proxy_core::detect::{Hello, Http};
+use outrigger_proxy_core::outbound::{Plan, Protocol, Version};
+use outrigger_proxy_core::route::best_for;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -22,22 +26,54 @@ pub(crate) async fn serve(worker: &Rc<Worker>, accepted: Accepted) -> Result<(),
         return Err(Refusal::Loop.into());
     }
     let mut client = Link::plain(accepted.stream);
-    let timeout = worker.config.outbound.side.detect_timeout;
-    let service = worker.destination(target);
-    let known = service.resolved(timeout).await?;
-    let speaks = if known.opaque { Http::Unknown } else { detect::protocol(&mut client, timeout).await };
-    let authority = known.authority.as_deref().map_or_else(|| target.to_string(), str::to_owned);
+    let destination = worker.destination(target);
+    let plan = destination.resolved(worker.config.outbound.side.detect_timeout).await?;
+    let speaks = protocol(&plan, &mut client).await;
     let ends = (accepted.client, target);
+    let gate = |version| Gate::Outbound(OutboundGate::new(worker, destination.clone(), plan.clone(), version));
+    let label = label(&plan, target);
     match speaks {
-        Http::Http1 => {
-            Box::pin(Connection::new(worker, client, Gate::Outbound(service), &authority, ends).serve()).await
-        }
+        Http::Http1 => Box::pin(Connection::new(worker, client, gate(Version::Http1), &label, ends).serve()).await,
         Http::Http2 => {
-            let connection = http2::Connection::new(worker, Gate::Outbound(service), &authority, ends);
+            let connection = http2::Connection::new(worker, gate(Version::Http2), &label, ends);
             Box::pin(connection.serve(client)).await
         }
-        Http::Unknown | Http::NeedMore => Box::pin(forward(worker, client, &service)).await,
+        Http::Unknown | Http::NeedMore => {
+            let service = match &plan.protocol {
+                Protocol::Tls(routes) => tls(worker, &mut client, &destination, routes).await?,
+                _ => destination.opaque(worker, plan.opaque())?,
+            };
+            Box::pin(forward(worker, client, &service)).await
+        }
     }
+}
+
+/// What to take the connection for: the policy's word, or its first bytes.
+async fn protocol(plan: &Plan, client: &mut Link) -> Http {
+    match &plan.protocol {
+        Protocol::Detect { timeout, .. } => detect::protocol(client, *timeout).await,
+        Protocol::Http1(_) => Http::Http1,
+        Protocol::Http2(_) => Http::Http2,
+        Protocol::Opaque(_) | Protocol::Tls(_) => Http::Unknown,
+    }
+}
+
+/// Where TLS that the application speaks goes: by its server name, which must be there (A.2.6).
+async fn tls(
+    worker: &Worker,
+    client: &mut Link,
+    destination: &Destination,
+    routes: &[TlsRoute],
+) -> Result<Rc<Service>, Refused> {
+    let hello = detect::tls(client, worker.config.outbound.side.detect_timeout).await?;
+    let Hello::Tls { sni: Some(name) } = hello else {
+        return Err(Refused::new(
+            Refusal::ProtocolNotServed,
+            "the policy routes TLS by name, and the client sent none",
+        ));
+    };
+    let route = best_for(routes, &name).ok_or_else(|| Refused::new(Refusal::NoRoute, name))?;
+    destination.opaque(worker, Some(&OpaqueRoute { meta: route.meta.clone(), rule: route.rule.clone() }))
 }
 
 async fn forward(worker: &Worker, client: Link, service: &Service) -> Result<(), Refused> {

@@ -1,6 +1,6 @@
-//! A destination as a worker uses it: its endpoints, kept in step with discovery, and the way to a connection.
+//! A backend as a worker uses it: its endpoints, kept in step with discovery, and the way to a connection.
 
-use crate::config::Outbound;
+use crate::config::Queue;
 use crate::connect;
 use crate::endpoint::{Endpoint, InFlight, Lease, Reach};
 use crate::http2;
@@ -9,7 +9,7 @@ use crate::worker::Worker;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 use outrigger_model::Refusal;
-use outrigger_proxy_core::balance::{Pick, pick};
+use outrigger_proxy_core::balance::{PeakEwma, Pick, pick};
 use outrigger_proxy_core::header::Session;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -19,25 +19,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedMutexGuard, watch};
 
-/// What discovery knows of an original destination.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Resolution {
-    /// The controller has not answered yet.
-    Waiting,
-    Known(Arc<Target>),
-}
-
-/// A resolved original destination.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Target {
-    /// The service's `name:port`; `None`: an address that is no service's, with itself as endpoint. One without an
-    /// endpoint is a service's address with a port that the service does not declare.
-    pub authority: Option<Arc<str>>,
-    /// No protocol detection.
-    pub opaque: bool,
-    /// Sorted by address.
-    pub endpoints: Vec<Reach>,
-}
+/// A backend's endpoints, sorted by address; `None`: the controller has not said them yet.
+pub(crate) type Endpoints = Option<Arc<[Reach]>>;
 
 /// How a connection came about.
 enum Had<T> {
@@ -49,42 +32,72 @@ enum Had<T> {
 /// At most so many endpoints are tried for one request.
 const ATTEMPTS: u32 = 5;
 
-/// The endpoints of one destination, of one worker.
+/// The endpoints of one backend, of one worker.
 pub(crate) struct Service {
-    source: RefCell<watch::Receiver<Resolution>>,
+    /// `None`: one endpoint, without discovery.
+    source: Option<RefCell<watch::Receiver<Endpoints>>>,
     endpoints: RefCell<Vec<Rc<Endpoint>>>,
-    target: RefCell<Option<Arc<Target>>>,
+    /// Discovery has said what the endpoints are.
+    known: Cell<bool>,
     /// No endpoint was ready for the failfast time; until one is, requests are refused at once.
     failing: Cell<bool>,
+    /// Requests and connections that wait for an endpoint.
+    waiting: Cell<usize>,
     last_used: Cell<Instant>,
 }
 
+/// A place in the queue for a ready endpoint.
+struct Waiting<'a>(&'a Cell<usize>);
+
+impl<'a> Waiting<'a> {
+    fn new(waiting: &'a Cell<usize>, capacity: usize) -> Result<Self, Refusal> {
+        if waiting.get() >= capacity {
+            return Err(Refusal::Overloaded);
+        }
+        waiting.set(waiting.get() + 1);
+        Ok(Self(waiting))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
 impl Service {
-    pub(crate) fn new(source: watch::Receiver<Resolution>, now: Instant) -> Rc<Self> {
-        let service = Self {
-            source: RefCell::new(source),
-            endpoints: RefCell::default(),
-            target: RefCell::default(),
-            failing: Cell::new(false),
-            last_used: Cell::new(now),
-        };
+    /// Endpoints as discovery says them.
+    pub(crate) fn balanced(source: watch::Receiver<Endpoints>, now: Instant) -> Rc<Self> {
+        let service = Self::new(Some(RefCell::new(source)), Vec::new(), now);
         service.read();
         Rc::new(service)
     }
 
-    /// What is known, waiting at most `within` for the first answer. An error is never taken for "not meshed".
-    pub(crate) async fn resolved(&self, within: Duration) -> Result<Arc<Target>, Refused> {
-        let deadline = tokio::time::Instant::now() + within;
-        loop {
-            self.sync();
-            if let Some(target) = self.target.borrow().clone() {
-                let undefined = target.authority.is_none() && target.endpoints.is_empty();
-                return if undefined { Err(Refusal::UndefinedPort.into()) } else { Ok(target) };
-            }
-            if !self.changed_before(deadline).await {
-                return Err(Refusal::DiscoveryUnavailable.into());
-            }
+    /// One endpoint. Having no other to turn to, each connection tries it for itself.
+    pub(crate) fn fixed(reach: Reach, now: Instant) -> Rc<Self> {
+        Rc::new(Self::new(None, vec![Endpoint::new(reach, PeakEwma::new(now))], now))
+    }
+
+    fn new(source: Option<RefCell<watch::Receiver<Endpoints>>>, endpoints: Vec<Rc<Endpoint>>, now: Instant) -> Self {
+        Self {
+            known: Cell::new(source.is_none()),
+            source,
+            endpoints: RefCell::new(endpoints),
+            failing: Cell::new(false),
+            waiting: Cell::new(0),
+            last_used: Cell::new(now),
         }
+    }
+
+    /// Whether this is the fixed endpoint and no other.
+    pub(crate) fn reaches_only(&self, reach: &Reach) -> bool {
+        self.source.is_none() && self.endpoints.borrow().iter().all(|endpoint| endpoint.reach == *reach)
+    }
+
+    /// Whether something could be sent now; a service of which nothing is known yet may turn out to be.
+    pub(crate) fn ready(&self, now: Instant) -> bool {
+        self.sync();
+        !self.known.get() || self.endpoints.borrow().iter().any(|endpoint| endpoint.candidate(now).ready(now))
     }
 
     /// A connection for one HTTP/1 request (`session`), or for bytes (`None`). `fresh`: not one that was used before.
@@ -117,6 +130,7 @@ impl Service {
         pooled: impl Fn(&Rc<Endpoint>) -> Option<T>,
     ) -> Result<Had<T>, Refused> {
         let config = &worker.config.outbound;
+        let queue = if session.is_some() { config.requests } else { config.connections };
         let mut deadline = None;
         let mut attempts = 0;
         loop {
@@ -139,7 +153,7 @@ impl Service {
                         Ok(lease) => return Ok(Had::Fresh(lease, opening)),
                         Err(refused) => {
                             attempts += 1;
-                            if attempts >= ATTEMPTS || !self.balanced() {
+                            if attempts >= ATTEMPTS || !self.is_balanced() {
                                 return Err(refused);
                             }
                             continue;
@@ -148,7 +162,7 @@ impl Service {
                 }
                 Err(wait_until) => wait_until,
             };
-            self.wait(wait_until, &mut deadline, config).await?;
+            self.wait(wait_until, &mut deadline, queue).await?;
         }
     }
 
@@ -179,7 +193,7 @@ impl Service {
             }
             Err(refused) => {
                 // One address that is no service's has no other to turn to: each connection tries it for itself.
-                if self.balanced() {
+                if self.is_balanced() {
                     endpoint.failed(&side.backoff, Instant::now(), worker.random_share());
                     worker.endpoint_failed(endpoint.reach.addr(), &refused);
                 }
@@ -193,51 +207,58 @@ impl Service {
         &self,
         until: Option<Instant>,
         deadline: &mut Option<tokio::time::Instant>,
-        config: &Outbound,
+        queue: Queue,
     ) -> Result<(), Refused> {
         if self.failing.get() {
             return Err(Refusal::Failfast.into());
         }
-        let deadline = *deadline.get_or_insert_with(|| tokio::time::Instant::now() + config.failfast);
+        let _waiting = Waiting::new(&self.waiting, queue.capacity)?;
+        let deadline = *deadline.get_or_insert_with(|| tokio::time::Instant::now() + queue.failfast);
         let until = until.map_or(deadline, |time| deadline.min(time.into()));
         if !self.changed_before(until).await && until == deadline {
             self.failing.set(!self.endpoints.borrow().is_empty());
-            let empty = self.endpoints.borrow().is_empty();
-            return Err(if empty { Refusal::NoEndpoints } else { Refusal::Failfast }.into());
+            return Err(match (self.known.get(), self.endpoints.borrow().is_empty()) {
+                (false, _) => Refusal::DiscoveryUnavailable,
+                (true, true) => Refusal::NoEndpoints,
+                (true, false) => Refusal::Failfast,
+            }
+            .into());
         }
         Ok(())
     }
 
     /// Waits for discovery to say something new. `false`: `deadline` came first.
     async fn changed_before(&self, deadline: tokio::time::Instant) -> bool {
-        let mut source = self.source.borrow().clone();
-        match tokio::time::timeout_at(deadline, source.changed()).await {
-            Ok(Ok(())) => true,
-            Ok(Err(_)) => {
-                // The control thread has ended: nothing new will come.
-                tokio::time::sleep_until(deadline).await;
-                false
-            }
-            Err(_) => false,
+        let source = self.source.as_ref().map(|source| source.borrow().clone());
+        if let Some(mut source) = source
+            && let Ok(changed) = tokio::time::timeout_at(deadline, source.changed()).await
+            && changed.is_ok()
+        {
+            return true;
         }
+        // Nothing new will come: the endpoint is fixed, or the control thread has ended.
+        tokio::time::sleep_until(deadline).await;
+        false
     }
 
-    fn balanced(&self) -> bool {
-        self.target.borrow().as_ref().is_some_and(|target| target.authority.is_some())
+    fn is_balanced(&self) -> bool {
+        self.source.is_some()
     }
 
     /// Takes over what discovery said since the last look; one atomic load if it said nothing.
     fn sync(&self) {
-        if self.source.borrow().has_changed().unwrap_or(false) {
+        if self.source.as_ref().is_some_and(|source| source.borrow().has_changed().unwrap_or(false)) {
             self.read();
         }
     }
 
     fn read(&self) {
-        let Resolution::Known(target) = self.source.borrow_mut().borrow_and_update().clone() else { return };
+        let Some(source) = &self.source else { return };
+        let Some(newest) = source.borrow_mut().borrow_and_update().clone() else { return };
         let mut known: HashMap<SocketAddr, Rc<Endpoint>> =
             self.endpoints.take().into_iter().map(|endpoint| (endpoint.reach.addr(), endpoint)).collect();
         let now = Instant::now();
+        let newcomer = PeakEwma::among(known.values().map(|endpoint| endpoint.load()), now);
         let keep = |reach: &Reach| match known.remove(&reach.addr()) {
             Some(endpoint) if endpoint.reach == *reach => endpoint,
             changed => {
@@ -245,13 +266,13 @@ impl Service {
                     old.withdraw();
                 }
                 self.failing.set(false);
-                Endpoint::new(reach.clone(), now)
+                Endpoint::new(reach.clone(), newcomer.clone())
             }
         };
-        let endpoints = target.endpoints.iter().map(keep).collect();
+        let endpoints = newest.iter().map(keep).collect();
         known.values().for_each(|gone| gone.withdraw());
         self.endpoints.replace(endpoints);
-        self.target.replace(Some(target));
+        self.known.set(true);
     }
 
     /// Closes idle connections; says whether anything of the service was in use since `unused_since`.

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::control::Control;
+use crate::destination::Destination;
 use crate::drain::Drain;
 use crate::endpoint::{Endpoint, Reach};
 use crate::metrics::{Direction, Metrics};
@@ -10,6 +11,7 @@ use crate::refused::Refused;
 use crate::service::Service;
 use outrigger_model::Refusal;
 use outrigger_mtls::CredentialsWatch;
+use outrigger_proxy_core::balance::PeakEwma;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use std::cell::{Cell, RefCell};
@@ -29,7 +31,8 @@ pub(crate) struct Worker {
     /// What the environment allows until the controller has answered.
     defaults: Defaults,
     random: RefCell<SmallRng>,
-    destinations: RefCell<HashMap<SocketAddr, Rc<Service>>>,
+    destinations: RefCell<HashMap<SocketAddr, Rc<Destination>>>,
+    services: RefCell<HashMap<Arc<str>, Rc<Service>>>,
     ports: RefCell<HashMap<u16, (Port, Instant)>>,
     applications: RefCell<HashMap<SocketAddr, Rc<Endpoint>>>,
     connections: Cell<usize>,
@@ -68,6 +71,7 @@ impl Worker {
             drain: Drain::default(),
             random: RefCell::new(SmallRng::from_rng(&mut rand::rng())),
             destinations: RefCell::default(),
+            services: RefCell::default(),
             ports: RefCell::default(),
             applications: RefCell::default(),
             connections: Cell::new(0),
@@ -101,11 +105,21 @@ impl Worker {
     }
 
     /// The destination at an original address; the first use asks the control thread to watch it.
-    pub(crate) fn destination(&self, addr: SocketAddr) -> Rc<Service> {
+    pub(crate) fn destination(&self, addr: SocketAddr) -> Rc<Destination> {
         let mut destinations = self.destinations.borrow_mut();
-        let service =
-            destinations.entry(addr).or_insert_with(|| Service::new(self.control.watch(addr), Instant::now()));
-        Rc::clone(service)
+        let new = || Destination::new(self.control.watch(addr), Instant::now());
+        Rc::clone(destinations.entry(addr).or_insert_with(new))
+    }
+
+    /// The backend of a path; the first use asks the control thread to watch it.
+    pub(crate) fn service(&self, path: &Arc<str>) -> Rc<Service> {
+        let mut services = self.services.borrow_mut();
+        if let Some(service) = services.get(path) {
+            return Rc::clone(service);
+        }
+        let service = Service::balanced(self.control.watch_service(path.clone()), Instant::now());
+        services.insert(path.clone(), Rc::clone(&service));
+        service
     }
 
     /// The policy of an inbound port; the first use asks the control thread to watch it.
@@ -125,7 +139,7 @@ impl Worker {
         let mut applications = self.applications.borrow_mut();
         let new = || {
             let reach = Reach::Endpoint(outrigger_model::Endpoint::unmeshed(addr));
-            Endpoint::new(reach, Instant::now())
+            Endpoint::new(reach, PeakEwma::new(Instant::now()))
         };
         Rc::clone(applications.entry(addr).or_insert_with(new))
     }
@@ -157,9 +171,12 @@ impl Worker {
             ticks.tick().await;
             let now = Instant::now();
             let (outbound, inbound) = (&self.config.outbound, &self.config.inbound);
-            self.destinations.borrow_mut().retain(|_, service| {
-                let old = now.checked_sub(outbound.idle).unwrap_or(now);
-                service.sweep(now, outbound.side.pool_idle, old) || Rc::strong_count(service) > 1
+            let old = now.checked_sub(outbound.idle).unwrap_or(now);
+            self.services
+                .borrow_mut()
+                .retain(|_, service| service.sweep(now, outbound.side.pool_idle, old) || Rc::strong_count(service) > 1);
+            self.destinations.borrow_mut().retain(|_, destination| {
+                destination.sweep(now, outbound.side.pool_idle, old) || Rc::strong_count(destination) > 1
             });
             self.ports.borrow_mut().retain(|_, (_, used)| now.duration_since(*used) < inbound.idle);
             self.applications.borrow_mut().retain(|_, application| {

@@ -20,6 +20,13 @@ impl PeakEwma {
         Self { seconds: DEFAULT_RTT.as_secs_f64(), at: now }
     }
 
+    /// A newcomer among others: it is taken to be as fast as they are. With [`DEFAULT_RTT`] beside endpoints that answer
+    /// in one millisecond it would get no request for half a minute.
+    pub fn among(others: impl Iterator<Item = Self>, now: Instant) -> Self {
+        let (sum, count) = others.fold((0.0, 0.0), |(sum, count), other| (sum + other.cost(0, now), count + 1.0));
+        if count == 0.0 { Self::new(now) } else { Self { seconds: sum / count, at: now } }
+    }
+
     /// Takes a measured round trip into account.
     pub fn observe(&mut self, rtt: Duration, now: Instant) {
         let rtt = rtt.as_secs_f64();
@@ -68,7 +75,8 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    fn ready(&self, now: Instant) -> bool {
+    /// Whether it may be tried.
+    pub fn ready(&self, now: Instant) -> bool {
         self.not_before.is_none_or(|time| time <= now)
     }
 
@@ -142,6 +150,14 @@ mod tests {
         assert!((ewma.cost(0, later) - 0.1 / std::f64::consts::E).abs() < 1e-9);
         ewma.observe(Duration::from_millis(10), later);
         assert!(ewma.cost(0, later) < 0.05);
+    }
+
+    #[test]
+    fn a_newcomer_is_taken_to_be_as_fast_as_the_others() {
+        let now = Instant::now();
+        assert_eq!(PeakEwma::among(std::iter::empty(), now).cost(0, now), DEFAULT_RTT.as_secs_f64());
+        let others = [2, 4].map(|ms| PeakEwma { seconds: f64::from(ms) / 1e3, at: now });
+        assert!((PeakEwma::among(others.into_iter(), now).cost(0, now) - 0.003).abs() < 1e-9);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Which route of a policy a request takes (A.2.2: the order of the Gateway API).
 
 use outrigger_model::{
-    HeaderMatch, HostMatch, InboundRoute, Meta, OutboundRoute, PathMatch, QueryMatch, RouteMatch, ValueMatch,
+    HeaderMatch, HostMatch, InboundRoute, Meta, OutboundRoute, PathMatch, QueryMatch, RouteMatch, TlsRoute, ValueMatch,
 };
 use regex::bytes::Regex;
 use std::sync::Arc;
@@ -205,6 +205,12 @@ impl Value {
             Self::Regex(regex) => regex.is_match(value),
         }
     }
+}
+
+/// The route for a server name: the most specific one, of equals the first.
+pub fn best_for<'a>(routes: &'a [TlsRoute], name: &str) -> Option<&'a TlsRoute> {
+    let ranked = routes.iter().filter_map(|route| Some((host_rank(&route.snis, Some(name))?, route)));
+    ranked.reduce(|best, next| if next.0 > best.0 { next } else { best }).map(|(_, route)| route)
 }
 
 /// The host of an authority: without user, without port.

@@ -1,8 +1,9 @@
 //! One request and its response. Both bodies move at the same time: a response may begin before its request has ended.
 
 use super::pump::{Broken, Pump};
-use super::{Connection, Gate, Incoming};
+use super::{Connection, Incoming};
 use crate::endpoint::Lease;
+use crate::gate::{Chosen, Gate};
 use crate::link::Link;
 use crate::refused::Refused;
 use outrigger_model::Refusal;
@@ -43,9 +44,14 @@ struct Head {
 }
 
 /// Sends the request on and its response back.
-pub(super) async fn run(conn: &mut Connection, incoming: &Incoming, started: Instant) -> Result<After, Failed> {
+pub(super) async fn run(
+    conn: &mut Connection,
+    incoming: &Incoming,
+    chosen: &Chosen,
+    started: Instant,
+) -> Result<After, Failed> {
     conn.client.inbox.consume(incoming.length);
-    let (mut lease, mut upload, head) = first_head(conn, incoming).await?;
+    let (mut lease, mut upload, head) = first_head(conn, incoming, chosen).await?;
     let now = Instant::now();
     lease.endpoint().answered(now.saturating_duration_since(started), now);
     conn.series.response(head.status, now.saturating_duration_since(started));
@@ -82,10 +88,14 @@ struct Upload {
 
 /// Sends the request and waits for its final response's head. A pooled connection that turns out to be dead is replaced
 /// once, if sending the request again does no harm (RFC 9110 §9.2.2).
-async fn first_head(conn: &mut Connection, incoming: &Incoming) -> Result<(Lease, Upload, Head), Failed> {
+async fn first_head(
+    conn: &mut Connection,
+    incoming: &Incoming,
+    chosen: &Chosen,
+) -> Result<(Lease, Upload, Head), Failed> {
     let mut fresh = false;
     loop {
-        let mut lease = conn.gate.lease(&conn.worker, fresh).await.map_err(Failed::Unanswered)?;
+        let mut lease = conn.gate.lease(&conn.worker, chosen, fresh).await.map_err(Failed::Unanswered)?;
         let mut upload = Upload { pump: Pump::new(incoming.framing), broken: false };
         match attempt(conn, incoming, &mut lease.link, &mut upload).await {
             Err(Failed::Unanswered(refused))

@@ -4,7 +4,7 @@ use super::body::Body;
 use super::orig_proto::{self, Original};
 use super::{CONNECTION_WINDOW, Local, STREAM_WINDOW, strip};
 use crate::endpoint::{InFlight, Lease};
-use crate::http::Gate;
+use crate::gate::{Chosen, Gate};
 use crate::link::Stream;
 use crate::refused::Refused;
 use crate::worker::Worker;
@@ -54,7 +54,7 @@ const ATTEMPTS: usize = 3;
 /// Sends the request as HTTP/2, with prior knowledge.
 pub(crate) async fn as_http2(
     worker: &Worker,
-    gate: &Gate,
+    (gate, chosen): (&Gate, &Chosen),
     mut parts: Parts,
     body: Incoming,
     started: Instant,
@@ -66,7 +66,7 @@ pub(crate) async fn as_http2(
     }
     let mut request = Request::from_parts(parts, body);
     for attempt in 1.. {
-        let (mut sender, load) = gate.lease_http2(worker).await?;
+        let (mut sender, load) = gate.lease_http2(worker, chosen).await?;
         let endpoint = load.endpoint();
         if let Err(error) = sender.ready().await {
             endpoint.http2.clear();
@@ -120,7 +120,7 @@ pub(crate) async fn open(lease: Lease) -> Result<(http2::SendRequest<Incoming>, 
 /// Sends the request to the application as the HTTP/1 that it was. A reset of the application's connection is a 502.
 pub(crate) async fn as_http1(
     worker: &Worker,
-    gate: &Gate,
+    (gate, chosen): (&Gate, &Chosen),
     mut parts: Parts,
     body: Incoming,
     original: Original,
@@ -129,7 +129,7 @@ pub(crate) async fn as_http1(
     let restored = orig_proto::restore(&parts.uri, &mut parts.headers, original);
     parts.uri = restored.ok_or(Refusal::RequestInvalid)?;
     parts.version = original.version;
-    let lease = gate.lease(worker, true).await?;
+    let lease = gate.lease(worker, chosen, true).await?;
     let (link, load) = lease.into_parts();
     let closed = |error| Refused::new(Refusal::UpstreamClosed, error);
     let (mut sender, connection) =

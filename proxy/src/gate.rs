@@ -1,0 +1,76 @@
+//! What stands between a request and where it goes, in either direction.
+
+use crate::destination::OutboundGate;
+use crate::endpoint::{InFlight, Lease};
+use crate::inbound::InboundGate;
+use crate::metrics::Direction;
+use crate::refused::Refused;
+use crate::service::Service;
+use crate::worker::Worker;
+use hyper::body::Incoming;
+use hyper::client::conn::http2::SendRequest;
+use outrigger_model::Refusal;
+use outrigger_proxy_core::header::Session;
+use outrigger_proxy_core::route::Head;
+use std::rc::Rc;
+
+/// Who decides about requests, and where they go.
+pub(crate) enum Gate {
+    Outbound(OutboundGate),
+    Inbound(Box<InboundGate>),
+}
+
+/// Where a request goes on.
+pub(crate) enum Chosen {
+    Service(Rc<Service>),
+    Application,
+}
+
+type Sender = SendRequest<Incoming>;
+
+impl Gate {
+    /// Whether the request may go on, and where; the newest policy decides.
+    pub(crate) fn decide(&self, worker: &Worker, request: &impl Head) -> Result<Chosen, Refused> {
+        match self {
+            Self::Outbound(gate) => gate.choose(worker, request).map(Chosen::Service),
+            Self::Inbound(gate) => gate.admit(request).map(|()| Chosen::Application),
+        }
+    }
+
+    pub(crate) fn client_id(&self) -> Option<&str> {
+        match self {
+            Self::Outbound(_) => None,
+            Self::Inbound(gate) => gate.client_id.as_deref(),
+        }
+    }
+
+    /// A connection for one HTTP/1 request. `fresh`: not one that was used before.
+    pub(crate) async fn lease(&self, worker: &Worker, chosen: &Chosen, fresh: bool) -> Result<Lease, Refused> {
+        match (chosen, self) {
+            (Chosen::Service(service), _) => service.lease(worker, Some(Session::Http1), fresh).await,
+            (Chosen::Application, Self::Inbound(gate)) => gate.lease(worker, fresh).await,
+            (Chosen::Application, Self::Outbound(_)) => Err(Refusal::LoopbackTarget.into()),
+        }
+    }
+
+    /// An HTTP/2 connection that others may share.
+    pub(crate) async fn lease_http2(&self, worker: &Worker, chosen: &Chosen) -> Result<(Sender, InFlight), Refused> {
+        match (chosen, self) {
+            (Chosen::Service(service), _) => service.lease_http2(worker).await,
+            (Chosen::Application, Self::Inbound(gate)) => gate.lease_http2(worker).await,
+            (Chosen::Application, Self::Outbound(_)) => Err(Refusal::LoopbackTarget.into()),
+        }
+    }
+
+    pub(crate) fn direction(&self) -> Direction {
+        match self {
+            Self::Outbound(_) => Direction::outbound,
+            Self::Inbound(_) => Direction::inbound,
+        }
+    }
+
+    /// Whether the client may be told why: our own application may, and a meshed peer (A.1.9).
+    pub(crate) fn explains(&self) -> bool {
+        matches!(self, Self::Outbound(_)) || self.client_id().is_some()
+    }
+}
