@@ -12,6 +12,9 @@ pub mod destination;
 pub mod inbound;
 pub mod outbound;
 
+#[cfg(test)]
+mod any;
+
 use thiserror::Error;
 
 /// A message that means nothing: the path of the field, and what is wrong with it.

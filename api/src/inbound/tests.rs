@@ -1,4 +1,5 @@
 use super::*;
+use crate::any::{grpc_filter, grpc_match, hosts, http_filter, http_match, object, text};
 use linkerd2_proxy_api::grpc_route::{GrpcRouteMatch, GrpcRpcMatch};
 use linkerd2_proxy_api::http_route as route;
 use linkerd2_proxy_api::inbound::authn::permit_mesh_tls::{Clients, PermitClientIdentities};
@@ -6,11 +7,10 @@ use linkerd2_proxy_api::inbound::authn::{Permit, PermitMeshTls, PermitUnauthenti
 use linkerd2_proxy_api::inbound::{Authn, Authz, HttpLocalRateLimit, Identity, IdentitySuffix, Network};
 use linkerd2_proxy_api::meta::Metadata;
 use outrigger_model::{
-    Authentication, Authorization, Filter, HeaderMatch, HeaderModifier, HostMatch, IdentityMatch, Meta, NetworkMatch,
-    PathMatch, QueryMatch, Ratio, Redirect, RouteMatch, RouteRule, ValueMatch,
+    Authentication, Authorization, Filter, IdentityMatch, Meta, NetworkMatch, PathMatch, Ratio, Redirect, RouteMatch,
+    RouteRule,
 };
 use proptest::collection::vec;
-use proptest::option;
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -207,16 +207,6 @@ fn c_2_an_authorization_without_networks_does_not_spoil_the_message() {
     assert_eq!(policy_to_proto(&policy).authorizations, []);
 }
 
-prop_compose! {
-    fn object(kind: &'static str)(namespace in "[a-z]{1,4}", name in "[a-z]{1,4}") -> Meta {
-        Meta::object("policy.linkerd.io", kind, &namespace, &name)
-    }
-}
-
-fn text(pattern: &'static str) -> impl Strategy<Value = Arc<str>> {
-    pattern.prop_map(Into::into)
-}
-
 fn net() -> impl Strategy<Value = ipnet::IpNet> {
     prop_oneof![
         (any::<[u8; 4]>(), 0u8..=32).prop_map(|(ip, len)| ipnet::IpNet::new(ip.into(), len).unwrap()),
@@ -254,81 +244,26 @@ fn authorizations() -> impl Strategy<Value = Arc<[Authorization]>> {
     vec(one, 0..3).prop_map(Into::into)
 }
 
-fn value() -> impl Strategy<Value = ValueMatch> {
-    prop_oneof![text("[ -~]{0,4}").prop_map(ValueMatch::Exact), text("[a-z.*]{0,4}").prop_map(ValueMatch::Regex)]
-}
-
-fn headers() -> impl Strategy<Value = Vec<HeaderMatch>> {
-    vec((text("[a-z-]{1,4}"), value()).prop_map(|(name, value)| HeaderMatch { name, value }), 0..2)
-}
-
-fn header_filter() -> impl Strategy<Value = Filter> {
-    let pairs = || vec((text("[a-z-]{1,4}"), text("[ -~]{0,4}")), 0..2);
-    (pairs(), pairs(), vec(text("[a-z-]{1,4}"), 0..2))
-        .prop_map(|(set, add, remove)| Filter::RequestHeaders(HeaderModifier { set, add, remove }))
-}
-
-fn http_rule() -> impl Strategy<Value = RouteRule> {
-    let path = prop_oneof![
-        text("/[a-z/]{0,4}").prop_map(PathMatch::Exact),
-        text("/[a-z/]{0,4}").prop_map(PathMatch::Prefix),
-        text("/[a-z.*]{0,4}").prop_map(PathMatch::Regex),
-    ];
-    let query = (text("[a-z]{1,4}"), value()).prop_map(|(name, value)| QueryMatch { name, value });
-    let method = prop_oneof![text("GET|POST|PATCH|TRACE"), text("[A-Z]{1,5}")];
-    let matched = (option::of(path), headers(), vec(query, 0..2), option::of(method))
-        .prop_map(|(path, headers, query, method)| RouteMatch { path, headers, query, method });
-    let redirect = (
-        option::of(text("http|https|ws")),
-        option::of(text("[a-z]{1,4}")),
-        option::of(1u16..),
-        option::of(text("/x?")),
-    );
-    let filter = prop_oneof![
-        header_filter(),
-        (redirect, 300u16..400).prop_map(|((scheme, host, port, path), status)| {
-            Filter::Redirect(Redirect { scheme, host, port, path, status })
-        }),
-        (400u16..600, text("[a-z ]{0,4}")).prop_map(|(status, message)| Filter::Fail {
-            status,
-            message,
-            ratio: Ratio::ALL
-        }),
-        Just(Filter::Unknown),
-    ];
-    (vec(matched, 0..3), vec(filter, 0..2)).prop_map(|(matches, filters)| RouteRule { matches, filters })
-}
-
-fn grpc_rule() -> impl Strategy<Value = RouteRule> {
-    let path = prop_oneof![
-        text("/[a-z.]{1,4}/[a-z]{1,4}").prop_map(PathMatch::Exact),
-        text("/[a-z.]{1,4}").prop_map(PathMatch::Prefix),
-    ];
-    let matched =
-        (option::of(path), headers()).prop_map(|(path, headers)| RouteMatch { path, headers, ..RouteMatch::default() });
-    let filter = prop_oneof![header_filter(), Just(Filter::Unknown)];
-    (vec(matched, 0..3), vec(filter, 0..2)).prop_map(|(matches, filters)| RouteRule { matches, filters })
-}
-
-fn routes<R: Strategy<Value = RouteRule>>(rule: R) -> impl Strategy<Value = Arc<[InboundRoute]>> {
-    let host = prop_oneof![
-        text("[a-z]{1,3}\\.[a-z]{1,3}").prop_map(HostMatch::Exact),
-        text("[a-z]{1,3}(\\.[a-z]{1,3}){0,2}").prop_map(HostMatch::Suffix),
-    ];
-    let route = (object("HTTPRoute"), vec(host, 0..2), authorizations(), vec(rule, 0..3))
+fn routes(
+    matched: impl Strategy<Value = RouteMatch>,
+    filter: impl Strategy<Value = Filter>,
+) -> impl Strategy<Value = Arc<[InboundRoute]>> {
+    let filter = prop_oneof![4 => filter, 1 => Just(Filter::Unknown)];
+    let rule = (vec(matched, 0..3), vec(filter, 0..2)).prop_map(|(matches, filters)| RouteRule { matches, filters });
+    let route = (object("HTTPRoute"), hosts(), authorizations(), vec(rule, 0..3))
         .prop_map(|(meta, hosts, authorizations, rules)| InboundRoute { meta, hosts, authorizations, rules });
     vec(route, 0..3).prop_map(Into::into)
 }
 
 fn protocol() -> impl Strategy<Value = InboundProtocol> {
     prop_oneof![
-        (0u64..100, 0u32..1000, routes(http_rule())).prop_map(|(secs, millis, routes)| {
+        (0u64..100, 0u32..1000, routes(http_match(), http_filter())).prop_map(|(secs, millis, routes)| {
             let timeout = Duration::from_secs(secs) + Duration::from_millis(millis.into());
             InboundProtocol::Detect { timeout, routes }
         }),
-        routes(http_rule()).prop_map(|routes| InboundProtocol::Http1 { routes }),
-        routes(http_rule()).prop_map(|routes| InboundProtocol::Http2 { routes }),
-        routes(grpc_rule()).prop_map(|routes| InboundProtocol::Grpc { routes }),
+        routes(http_match(), http_filter()).prop_map(|routes| InboundProtocol::Http1 { routes }),
+        routes(http_match(), http_filter()).prop_map(|routes| InboundProtocol::Http2 { routes }),
+        routes(grpc_match(), grpc_filter()).prop_map(|routes| InboundProtocol::Grpc { routes }),
         Just(InboundProtocol::Opaque),
         Just(InboundProtocol::Tls),
     ]
