@@ -1,7 +1,10 @@
 //! The proxy's program from outside: on real iptables in namespaces, under controllers that say what a test tells them.
 
+mod balance;
 mod discovery;
+mod ipv6;
 mod lifecycle;
+mod loops;
 mod opaque;
 mod plaintext;
 mod policy;

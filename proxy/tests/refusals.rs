@@ -13,16 +13,6 @@ const PORT: u16 = 8080;
 const STRANGER: &str = "spiffe://root.linkerd.cluster.local/stranger";
 const GET: &str = "GET /stolen HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 
-/// A leaf that is valid now.
-fn leaf(uris: &[&str]) -> Leaf {
-    Leaf {
-        uris: uris.iter().map(ToString::to_string).collect(),
-        dns_names: vec![],
-        not_before: SystemTime::now() - Duration::from_secs(3600),
-        not_after: SystemTime::now() + Duration::from_secs(3600),
-    }
-}
-
 /// A certificate with which nothing is wrong.
 fn good(mesh: &Mesh) -> Svid {
     mesh.agent.ca().issue(&leaf(&[STRANGER])).unwrap()

@@ -1,6 +1,6 @@
 //! HTTP/1.1 by hand, for clients and applications whose every byte counts.
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 
 /// A client's connection, for one request after another.
@@ -51,7 +51,7 @@ impl Http {
     /// The next response.
     pub(crate) fn receive(&mut self) -> io::Result<Reply> {
         let message = self.responses.next(&mut self.stream)?;
-        let (head, body) = message.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        let (head, body) = message.ok_or_else(|| io::Error::from(ErrorKind::UnexpectedEof))?;
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
         let status = status.ok_or_else(|| io::Error::other(format!("no status line: {head:?}")))?;
         Ok(Reply { status, head, body: String::from_utf8_lossy(&body).into_owned() })
@@ -72,7 +72,7 @@ impl Messages {
                 break self.read.drain(..end + 4).collect();
             }
             if !self.fill(stream)? {
-                return if self.read.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+                return if self.read.is_empty() { Ok(None) } else { Err(ErrorKind::UnexpectedEof.into()) };
             }
         };
         let head = String::from_utf8(head).map_err(io::Error::other)?;
@@ -80,7 +80,7 @@ impl Messages {
         let length = length.map_err(io::Error::other)?;
         while self.read.len() < length {
             if !self.fill(stream)? {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+                return Err(ErrorKind::UnexpectedEof.into());
             }
         }
         Ok(Some((head, self.read.drain(..length).collect())))
@@ -88,9 +88,28 @@ impl Messages {
 
     fn fill(&mut self, stream: &mut impl Read) -> io::Result<bool> {
         let mut bytes = [0; 4096];
-        let n = stream.read(&mut bytes)?;
+        let n = read(stream, &mut bytes)?;
         self.read.extend_from_slice(&bytes[..n]);
         Ok(n > 0)
+    }
+}
+
+/// Whether the other side ends the connection, in whatever way, and sends nothing before.
+pub(crate) fn ends(stream: &mut TcpStream) -> bool {
+    match read(stream, &mut [0]) {
+        Ok(n) => n == 0,
+        // That it took too long is no end.
+        Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+    }
+}
+
+/// Reads once. With a timeout a read does not go on by itself after a signal (signal(7)).
+fn read(stream: &mut impl Read, bytes: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match stream.read(bytes) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
     }
 }
 

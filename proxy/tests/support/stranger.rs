@@ -1,6 +1,7 @@
 //! A TLS client that is not ours: openssl, with whatever certificate the test gives it.
 
 use outrigger_mtls::Svid;
+use outrigger_mtls::workload_api::issuer::Leaf;
 use outrigger_testkit::Host;
 use std::fs;
 use std::io::{Read, Write};
@@ -10,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread;
+use std::time::{Duration, SystemTime};
 
 /// What the client offers.
 pub(crate) struct Stranger {
@@ -85,6 +87,16 @@ impl Stranger {
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         self.host.enter(|| command.spawn()).unwrap().expect("openssl is installed")
+    }
+}
+
+/// A certificate's contents, valid now, to be changed and then issued by [`super::Mesh`]'s agent or anybody else.
+pub(crate) fn leaf(uris: &[&str]) -> Leaf {
+    Leaf {
+        uris: uris.iter().map(ToString::to_string).collect(),
+        dns_names: vec![],
+        not_before: SystemTime::now() - Duration::from_secs(3600),
+        not_after: SystemTime::now() + Duration::from_secs(3600),
     }
 }
 

@@ -54,6 +54,15 @@ impl Workload {
         self.proxy = Some(self.host.spawn(&self.program).unwrap());
     }
 
+    /// A second proxy on this machine, with these variables changed; an empty value unsets one.
+    pub(crate) fn spawn_another(&self, env: &[(&str, &str)]) -> Process {
+        let mut program = self.program.clone().log(self.log.with_extension("another.log"));
+        for (name, value) in env {
+            program = program.env(format!("LINKERD2_PROXY_{name}"), value);
+        }
+        self.host.spawn(&program).unwrap()
+    }
+
     pub(crate) fn proxy(&mut self) -> &mut Process {
         self.proxy.as_mut().expect("the proxy was not started")
     }
