@@ -16,13 +16,14 @@ use outrigger_model::{OpaqueRoute, Refusal, TlsRoute};
 use outrigger_proxy_core::detect::{Hello, Http};
 use outrigger_proxy_core::outbound::{Plan, Protocol, Version};
 use outrigger_proxy_core::route::best_for;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
 /// A connection's journey: resolve where it was going, find out what it speaks, forward it.
 pub(crate) async fn serve(worker: &Rc<Worker>, accepted: Accepted) -> Result<(), Refused> {
     let target = accepted.original_dst;
-    if worker.config.outbound.listen.contains(&target) {
+    if !redirected(&accepted) {
         return Err(Refusal::Loop.into());
     }
     let mut client = Link::plain(accepted.stream);
@@ -89,4 +90,10 @@ async fn forward(worker: &Worker, client: Link, service: &Service) -> Result<(),
         }
         _ => Ok(()),
     }
+}
+
+/// Whether the rules brought the connection here. One that was made to our own port would come back to us for ever.
+fn redirected(accepted: &Accepted) -> bool {
+    let place = |addr: SocketAddr| (addr.ip().to_canonical(), addr.port());
+    accepted.stream.local_addr().is_ok_and(|own| place(own) != place(accepted.original_dst))
 }
