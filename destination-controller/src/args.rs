@@ -5,29 +5,22 @@ use crate::ports::PortSet;
 use clap::{ArgAction, Parser, ValueEnum};
 use ipnet::IpNet;
 use outrigger_cluster::IdentityNames;
+use outrigger_controller::Flags;
 use outrigger_model::TrustDomain;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 /// The destination controller: tells proxies where Services and addresses lead.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "outrigger-destination", version)]
 pub struct Args {
-    /// Folder of manifests, followed for changes
-    #[arg(long, value_name = "DIR")]
-    pub manifests: PathBuf,
+    #[command(flatten)]
+    pub controller: Flags,
     /// Where proxies ask
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8086")]
     pub grpc_addr: SocketAddr,
     /// Where /live, /ready and /metrics are
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9996")]
     pub admin_addr: SocketAddr,
-    /// Socket of the SPIFFE Workload API; without it only loopback is served, in plaintext
-    #[arg(long, value_name = "PATH")]
-    pub spire_socket: Option<PathBuf>,
-    /// PEM file of trust anchors of our own trust domain, beside those that the Workload API sends
-    #[arg(long, value_name = "FILE", requires = "spire_socket")]
-    pub trust_anchors: Option<PathBuf>,
     /// Namespace of the control plane: pods labelled with it are meshed, and it is a part of Linkerd's names
     #[arg(long, value_name = "NAMESPACE", default_value = "linkerd")]
     pub controller_namespace: String,
@@ -55,12 +48,6 @@ pub struct Args {
     /// Serve IPv6 endpoints, in preference to the IPv4 ones of the same workload
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     pub enable_ipv6: bool,
-    /// What to log: a level, or levels by module
-    #[arg(long, value_name = "FILTER", default_value = "info")]
-    pub log_level: String,
-    /// How to log
-    #[arg(long, value_name = "FORMAT", default_value = "plain", value_parser = ["plain", "json"])]
-    pub log_format: String,
 }
 
 /// `--outbound-transport-mode`.

@@ -14,7 +14,6 @@ pub mod metrics;
 pub mod name;
 pub mod ports;
 mod profile;
-pub mod run;
 pub mod serve;
 mod slices;
 pub mod snapshot;

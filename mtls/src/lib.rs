@@ -18,7 +18,7 @@ pub mod workload_api;
 
 pub use credentials::{Bundles, Credentials, InvalidSvid, Svid};
 pub use handshake::{Accepted, Alpn, Connected, TlsError, accept, connect};
-pub use source::{InvalidAnchors, WorkloadApi, parse_anchors};
+pub use source::{AnchorsFileError, InvalidAnchors, WorkloadApi, credentials_of, parse_anchors};
 pub use tokio_rustls::TlsStream;
 
 /// What a part of the program follows: the newest credentials, or nothing as long as there are none.

@@ -56,6 +56,30 @@ impl WorkloadApi {
     }
 }
 
+/// Follows the agent at `socket`, with the trust anchors of a PEM file beside its own. Without a socket there are no
+/// credentials, ever.
+pub fn credentials_of(socket: Option<&Path>, anchors: Option<&Path>) -> Result<CredentialsWatch, AnchorsFileError> {
+    let Some(socket) = socket else { return Ok(watch::channel(None).1) };
+    let anchors_pem = anchors.map(read_anchors).transpose()?;
+    Ok(WorkloadApi { socket: socket.to_owned(), expected_id: None, anchors_pem }.follow())
+}
+
+fn read_anchors(path: &Path) -> Result<String, AnchorsFileError> {
+    let unreadable = |cause| AnchorsFileError::Unreadable { path: path.to_owned(), cause };
+    let pem = std::fs::read_to_string(path).map_err(unreadable)?;
+    parse_anchors(&pem).map_err(|cause| AnchorsFileError::Invalid { path: path.to_owned(), cause })?;
+    Ok(pem)
+}
+
+/// A file of trust anchors that cannot be used.
+#[derive(Debug, Error)]
+pub enum AnchorsFileError {
+    #[error("{path}: {cause}")]
+    Unreadable { path: PathBuf, cause: std::io::Error },
+    #[error("{path}: {cause}")]
+    Invalid { path: PathBuf, cause: InvalidAnchors },
+}
+
 /// PEM trust anchors that cannot be read.
 #[derive(Debug, Error)]
 pub enum InvalidAnchors {

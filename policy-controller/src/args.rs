@@ -4,29 +4,22 @@ use crate::{Config, PortSet};
 use clap::Parser;
 use ipnet::IpNet;
 use outrigger_cluster::IdentityNames;
+use outrigger_controller::Flags;
 use outrigger_model::{DefaultPolicy, TrustDomain};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 /// The policy controller: tells each workload's proxy who may call it.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "outrigger-policy", version)]
 pub struct Args {
-    /// Folder of manifests, followed for changes
-    #[arg(long, value_name = "DIR")]
-    pub manifests: PathBuf,
+    #[command(flatten)]
+    pub controller: Flags,
     /// Where proxies ask
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8090")]
     pub grpc_addr: SocketAddr,
     /// Where /live, /ready, /metrics and /servers.json are
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9990")]
     pub admin_addr: SocketAddr,
-    /// Socket of the SPIFFE Workload API; without it only loopback is served, in plaintext
-    #[arg(long, value_name = "PATH")]
-    pub spire_socket: Option<PathBuf>,
-    /// PEM file of trust anchors of our own trust domain, beside those that the Workload API sends
-    #[arg(long, value_name = "FILE", requires = "spire_socket")]
-    pub trust_anchors: Option<PathBuf>,
     /// Namespace of the control plane, a part of Linkerd's names of ServiceAccounts
     #[arg(long, value_name = "NAMESPACE", default_value = "linkerd")]
     pub control_plane_namespace: String,
@@ -53,12 +46,6 @@ pub struct Args {
     /// Where the kubelets' probes come from
     #[arg(long, value_name = "CIDRS", value_delimiter = ',', default_value = "0.0.0.0/0,::/0")]
     pub probe_networks: Vec<IpNet>,
-    /// What to log: a level, or levels by module
-    #[arg(long, value_name = "FILTER", default_value = "info")]
-    pub log_level: String,
-    /// How to log
-    #[arg(long, value_name = "FORMAT", default_value = "plain", value_parser = ["plain", "json"])]
-    pub log_format: String,
 }
 
 impl Args {

@@ -1,48 +1,13 @@
 //! `outrigger-policy`: see [`outrigger_policy`].
 
-use anyhow::Context;
+mod run;
+
 use clap::Parser;
-use outrigger_policy::{Args, run};
-use std::io::IsTerminal;
+use outrigger_controller::program;
+use outrigger_policy::Args;
 use std::process::ExitCode;
-use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    match start(args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("outrigger-policy: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn start(args: Args) -> anyhow::Result<()> {
-    log(&args)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    runtime.block_on(async {
-        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let stop = async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
-        Ok(run(args, stop).await?)
-    })
-}
-
-fn log(args: &Args) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&args.log_level).with_context(|| format!("--log-level {:?}", args.log_level))?;
-    let stderr = std::io::stderr;
-    let logger =
-        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(stderr().is_terminal()).with_writer(stderr);
-    if args.log_format == "json" {
-        logger.json().init()
-    } else {
-        logger.init()
-    }
-    Ok(())
+    program("outrigger-policy", &args.controller.clone(), async |stop| run::run(args, stop).await)
 }

@@ -12,6 +12,7 @@ const FLOORS: &[&[&str]] = &[
         "outrigger-admin",
         "outrigger-api",
         "outrigger-cluster",
+        "outrigger-controller",
         "outrigger-mtls",
         "outrigger-proxy-core",
         "outrigger-proxy-init",

@@ -9,7 +9,7 @@ use outrigger_model::{InboundPolicy, InboundProtocol, Meta, SpiffeId, WorkloadRe
 use outrigger_mtls::grpc::{ControlAddr, channel};
 use outrigger_mtls::workload_api::issuer::{Ca, Leaf};
 use outrigger_mtls::{Credentials, CredentialsWatch};
-use outrigger_policy::{Index, RunError};
+use outrigger_policy::Index;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -32,7 +32,7 @@ struct Controller {
     index: Arc<Index>,
     port: u16,
     drain: watch::Sender<bool>,
-    served: JoinHandle<Result<(), RunError>>,
+    served: JoinHandle<Result<(), tonic::transport::Error>>,
 }
 
 impl Controller {
