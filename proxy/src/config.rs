@@ -7,12 +7,12 @@ mod outbound;
 mod process;
 mod side;
 
-pub use control::{Destination, Policy, StreamLimits};
-pub use identity::IdentityConfig;
-pub use inbound::Inbound;
-pub use outbound::Outbound;
-pub use process::Process;
-pub use side::{Http2Server, Queue, Side, SocketOptions, Windows};
+pub(crate) use control::{Destination, Policy};
+pub(crate) use identity::IdentityConfig;
+pub(crate) use inbound::Inbound;
+pub(crate) use outbound::Outbound;
+pub(crate) use process::Process;
+pub(crate) use side::{Http2Server, Queue, Side, SocketOptions, Windows};
 
 use crate::env::{Environment, InvalidEnvironment};
 use std::collections::BTreeMap;

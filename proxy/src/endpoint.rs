@@ -80,11 +80,6 @@ impl Endpoint {
             .find_map(|mut link| link.idle_and_open().then_some(link))
     }
 
-    /// The first byte of an answer came after `rtt`.
-    pub(crate) fn answered(&self, rtt: Duration, now: Instant) {
-        self.load.borrow_mut().observe(rtt, now);
-    }
-
     /// It took a connection.
     pub(crate) fn connected(&self) {
         self.failures.set(0);
@@ -121,38 +116,39 @@ pub(crate) struct Lease {
     pub link: Link,
     /// It served another request before: if it ends without an answer, that says nothing of the endpoint.
     pub reused: bool,
-    load: InFlight,
+    pub load: InFlight,
 }
 
 /// One more request or connection on an endpoint.
-pub(crate) struct InFlight(Rc<Endpoint>);
+pub(crate) struct InFlight {
+    endpoint: Rc<Endpoint>,
+    /// When the endpoint could be sent something: connecting is not the endpoint's latency.
+    since: Instant,
+}
 
 impl InFlight {
-    pub(crate) fn new(endpoint: Rc<Endpoint>) -> Self {
+    pub(crate) fn new(endpoint: Rc<Endpoint>, since: Instant) -> Self {
         endpoint.in_flight.set(endpoint.in_flight.get() + 1);
-        Self(endpoint)
+        Self { endpoint, since }
     }
 
     pub(crate) fn endpoint(&self) -> &Endpoint {
-        &self.0
+        &self.endpoint
+    }
+
+    /// The first byte of an answer has come.
+    pub(crate) fn answered(&self, now: Instant) {
+        self.endpoint.load.borrow_mut().observe(now.saturating_duration_since(self.since), now);
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.set(self.0.in_flight.get() - 1);
+        self.endpoint.in_flight.set(self.endpoint.in_flight.get() - 1);
     }
 }
 
 impl Lease {
-    pub(crate) fn new(endpoint: Rc<Endpoint>, link: Link, reused: bool) -> Self {
-        Self { link, reused, load: InFlight::new(endpoint) }
-    }
-
-    pub(crate) fn endpoint(&self) -> &Endpoint {
-        &self.load.0
-    }
-
     /// The connection alone, and what counts as load.
     pub(crate) fn into_parts(self) -> (Link, InFlight) {
         (self.link, self.load)
@@ -161,8 +157,8 @@ impl Lease {
     /// Gives the connection back for the next request.
     pub(crate) fn give_back(self, now: Instant, pool_size: usize) {
         let Self { mut link, load, .. } = self;
-        let mut idle = load.0.idle.borrow_mut();
-        if !load.0.withdrawn.get() && idle.len() < pool_size && link.inbox.is_empty() {
+        let mut idle = load.endpoint.idle.borrow_mut();
+        if !load.endpoint.withdrawn.get() && idle.len() < pool_size && link.inbox.is_empty() {
             link.inbox.park();
             idle.push(Idle { link, since: now });
         }

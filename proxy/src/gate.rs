@@ -1,5 +1,6 @@
 //! What stands between a request and where it goes, in either direction.
 
+use crate::config::{Config, Side};
 use crate::destination::OutboundGate;
 use crate::endpoint::{InFlight, Lease};
 use crate::inbound::InboundGate;
@@ -66,6 +67,13 @@ impl Gate {
         match self {
             Self::Outbound(_) => Direction::outbound,
             Self::Inbound(_) => Direction::inbound,
+        }
+    }
+
+    pub(crate) fn side<'a>(&self, config: &'a Config) -> &'a Side {
+        match self {
+            Self::Outbound(_) => &config.outbound.side,
+            Self::Inbound(_) => &config.inbound.side,
         }
     }
 

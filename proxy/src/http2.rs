@@ -3,6 +3,7 @@
 mod body;
 mod orig_proto;
 mod reply;
+mod settings;
 mod upstream;
 
 pub(crate) use upstream::{Http2Pool, open};
@@ -18,23 +19,13 @@ use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
-use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use outrigger_proxy_core::route::{Head, host_of};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
-
-/// Flow-control windows (A.6 defaults).
-const STREAM_WINDOW: u32 = 65_535;
-const CONNECTION_WINDOW: u32 = 1 << 20;
-
-/// Limits towards a client that means harm: streams open, streams reset before they were served, header bytes.
-const STREAMS: u32 = 1_000;
-const PENDING_RESETS: usize = 20;
-const HEADER_LIST: u32 = 64 * 1024;
+use std::time::Instant;
 
 /// Spawns on the worker's own thread.
 #[derive(Clone, Copy)]
@@ -68,16 +59,7 @@ impl Connection {
             let connection = Rc::clone(&self);
             async move { Ok::<_, Infallible>(connection.answer(request).await) }
         });
-        let mut server = Builder::new(Local);
-        server
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_concurrent_streams(STREAMS)
-            .max_pending_accept_reset_streams(PENDING_RESETS)
-            .max_header_list_size(HEADER_LIST)
-            .keep_alive_interval(Duration::from_secs(10))
-            .keep_alive_timeout(Duration::from_secs(3));
+        let server = settings::server(&self.gate.side(&self.worker.config).http2);
         let serving = server.serve_connection(TokioIo::new(Stream::new(client)), service);
         let mut serving = std::pin::pin!(serving);
         let served = tokio::select! {
@@ -97,7 +79,7 @@ impl Connection {
         let started = Instant::now();
         self.series.request();
         let grpc = reply::is_grpc(request.headers());
-        let response = match self.forward(request, started).await {
+        let response = match self.forward(request).await {
             Ok(response) => response,
             Err(refused) => {
                 let (from, to) = self.ends;
@@ -110,7 +92,7 @@ impl Connection {
     }
 
     /// Decides on a request and sends it on, in the version that it began as.
-    async fn forward(&self, request: Request<Incoming>, started: Instant) -> Result<Response<Body>, Refused> {
+    async fn forward(&self, request: Request<Incoming>) -> Result<Response<Body>, Refused> {
         let (mut parts, body) = request.into_parts();
         let original = match &self.gate {
             Gate::Inbound(_) => orig_proto::take(&mut parts.headers),
@@ -122,10 +104,8 @@ impl Connection {
             parts.headers.insert(CLIENT_ID, value);
         }
         match original {
-            Some(original) => {
-                upstream::as_http1(&self.worker, (&self.gate, &chosen), parts, body, original, started).await
-            }
-            None => upstream::as_http2(&self.worker, (&self.gate, &chosen), parts, body, started).await,
+            Some(original) => upstream::as_http1(&self.worker, (&self.gate, &chosen), parts, body, original).await,
+            None => upstream::as_http2(&self.worker, (&self.gate, &chosen), parts, body).await,
         }
     }
 }

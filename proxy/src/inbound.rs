@@ -25,7 +25,7 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A connection's journey: the policy of its port, TLS, what it speaks, who may come in, the application.
 pub(crate) async fn serve(worker: &Rc<Worker>, accepted: Accepted) -> Result<(), Refused> {
@@ -225,19 +225,23 @@ impl InboundGate {
             Some(link) => link,
             None => connect::application(self.arrival.to, &worker.config.inbound.side).await?,
         };
-        Ok(Lease::new(Rc::clone(&self.application), link, reused))
+        Ok(Lease { link, reused, load: self.load() })
     }
 
     /// The application's HTTP/2 connection.
     pub(crate) async fn lease_http2(&self, worker: &Worker) -> Result<(SendRequest<Incoming>, InFlight), Refused> {
-        let shared = || self.application.http2.shared().map(|s| (s, InFlight::new(Rc::clone(&self.application))));
+        let shared = || self.application.http2.shared().map(|sender| (sender, self.load()));
         if let Some(shared) = shared() {
             return Ok(shared);
         }
         let _opening = self.application.http2.to_open().await;
         match shared() {
             Some(shared) => Ok(shared),
-            None => http2::open(self.lease(worker, true).await?).await,
+            None => http2::open(worker, self.lease(worker, true).await?).await,
         }
+    }
+
+    fn load(&self) -> InFlight {
+        InFlight::new(Rc::clone(&self.application), Instant::now())
     }
 }

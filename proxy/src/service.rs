@@ -102,9 +102,9 @@ impl Service {
 
     /// A connection for one HTTP/1 request (`session`), or for bytes (`None`). `fresh`: not one that was used before.
     pub(crate) async fn lease(&self, worker: &Worker, session: Option<Session>, fresh: bool) -> Result<Lease, Refused> {
-        let pooled = |endpoint: &Rc<Endpoint>| {
+        let pooled = |endpoint: &Rc<Endpoint>, now| {
             let link = if fresh || session.is_none() { None } else { endpoint.checkout() };
-            link.map(|link| Lease::new(Rc::clone(endpoint), link, true))
+            link.map(|link| Lease { link, reused: true, load: InFlight::new(Rc::clone(endpoint), now) })
         };
         match self.connected(worker, session, pooled).await? {
             Had::Pooled(lease) | Had::Fresh(lease, _) => Ok(lease),
@@ -113,12 +113,12 @@ impl Service {
 
     /// An endpoint's HTTP/2 connection, which others may share.
     pub(crate) async fn lease_http2(&self, worker: &Worker) -> Result<(SendRequest<Incoming>, InFlight), Refused> {
-        let pooled = |endpoint: &Rc<Endpoint>| {
-            endpoint.http2.shared().map(|sender| (sender, InFlight::new(Rc::clone(endpoint))))
+        let pooled = |endpoint: &Rc<Endpoint>, now| {
+            endpoint.http2.shared().map(|sender| (sender, InFlight::new(Rc::clone(endpoint), now)))
         };
         match self.connected(worker, Some(Session::Http2), pooled).await? {
             Had::Pooled(shared) => Ok(shared),
-            Had::Fresh(lease, _opening) => http2::open(lease).await,
+            Had::Fresh(lease, _opening) => http2::open(worker, lease).await,
         }
     }
 
@@ -127,7 +127,7 @@ impl Service {
         &self,
         worker: &Worker,
         session: Option<Session>,
-        pooled: impl Fn(&Rc<Endpoint>) -> Option<T>,
+        pooled: impl Fn(&Rc<Endpoint>, Instant) -> Option<T>,
     ) -> Result<Had<T>, Refused> {
         let config = &worker.config.outbound;
         let queue = if session.is_some() { config.requests } else { config.connections };
@@ -139,14 +139,14 @@ impl Service {
             self.last_used.set(now);
             let wait_until = match self.pick(now, worker.random()) {
                 Ok(endpoint) => {
-                    if let Some(pooled) = pooled(&endpoint) {
+                    if let Some(pooled) = pooled(&endpoint, now) {
                         return Ok(Had::Pooled(pooled));
                     }
                     let opening = match session {
                         Some(Session::Http2) => Some(endpoint.http2.to_open().await),
                         _ => None,
                     };
-                    if let Some(pooled) = opening.as_ref().and_then(|_| pooled(&endpoint)) {
+                    if let Some(pooled) = opening.as_ref().and_then(|_| pooled(&endpoint, now)) {
                         return Ok(Had::Pooled(pooled));
                     }
                     match self.connect(&endpoint, session, worker).await {
@@ -189,7 +189,7 @@ impl Service {
             Ok(link) => {
                 endpoint.connected();
                 self.failing.set(false);
-                Ok(Lease::new(Rc::clone(endpoint), link, false))
+                Ok(Lease { link, reused: false, load: InFlight::new(Rc::clone(endpoint), Instant::now()) })
             }
             Err(refused) => {
                 // One address that is no service's has no other to turn to: each connection tries it for itself.

@@ -1,3 +1,4 @@
+use super::control::StreamLimits;
 use super::*;
 use std::time::Duration;
 

@@ -53,7 +53,7 @@ pub(super) async fn run(
     conn.client.inbox.consume(incoming.length);
     let (mut lease, mut upload, head) = first_head(conn, incoming, chosen).await?;
     let now = Instant::now();
-    lease.endpoint().answered(now.saturating_duration_since(started), now);
+    lease.load.answered(now);
     conn.series.response(head.status, now.saturating_duration_since(started));
     let mut download = Pump::new(head.framing);
     let upstream = &mut lease.link;

@@ -2,7 +2,7 @@
 
 use super::body::Body;
 use super::orig_proto::{self, Original};
-use super::{CONNECTION_WINDOW, Local, STREAM_WINDOW, strip};
+use super::{settings, strip};
 use crate::endpoint::{InFlight, Lease};
 use crate::gate::{Chosen, Gate};
 use crate::link::Stream;
@@ -13,11 +13,11 @@ use http::uri::Scheme;
 use http::{HeaderMap, Request, Response, Uri, Version, header};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use outrigger_model::Refusal;
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// An endpoint's HTTP/2 connection, if there is one. Everybody shares it.
@@ -57,7 +57,6 @@ pub(crate) async fn as_http2(
     (gate, chosen): (&Gate, &Chosen),
     mut parts: Parts,
     body: Incoming,
-    started: Instant,
 ) -> Result<Response<Body>, Refused> {
     if parts.uri.scheme().is_none() && parts.uri.authority().is_some() {
         let mut uri = std::mem::take(&mut parts.uri).into_parts();
@@ -77,8 +76,7 @@ pub(crate) async fn as_http2(
         }
         match sender.try_send_request(request).await {
             Ok(response) => {
-                let now = Instant::now();
-                endpoint.answered(now.saturating_duration_since(started), now);
+                load.answered(Instant::now());
                 let (mut head, body) = response.into_parts();
                 strip(&mut head.headers);
                 return Ok(Response::from_parts(head, Body::from(body, load)));
@@ -97,16 +95,10 @@ pub(crate) async fn as_http2(
 }
 
 /// Opens HTTP/2 on a fresh connection and shares it with whoever comes next.
-pub(crate) async fn open(lease: Lease) -> Result<(http2::SendRequest<Incoming>, InFlight), Refused> {
+pub(crate) async fn open(worker: &Worker, lease: Lease) -> Result<(http2::SendRequest<Incoming>, InFlight), Refused> {
     let (link, load) = lease.into_parts();
     let failed = |error| Refused::new(Refusal::ConnectFailed, error);
-    let mut builder = http2::Builder::new(Local);
-    builder
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .keep_alive_interval(Duration::from_secs(10))
-        .keep_alive_timeout(Duration::from_secs(3));
+    let builder = settings::client(worker.config.outbound.http2_windows);
     let (sender, connection) = builder.handshake(TokioIo::new(Stream::new(link))).await.map_err(failed)?;
     tokio::task::spawn_local(async move {
         if let Err(error) = connection.await {
@@ -124,7 +116,6 @@ pub(crate) async fn as_http1(
     mut parts: Parts,
     body: Incoming,
     original: Original,
-    started: Instant,
 ) -> Result<Response<Body>, Refused> {
     let restored = orig_proto::restore(&parts.uri, &mut parts.headers, original);
     parts.uri = restored.ok_or(Refusal::RequestInvalid)?;
@@ -138,8 +129,7 @@ pub(crate) async fn as_http1(
         let _ = connection.await;
     });
     let response = sender.send_request(Request::from_parts(parts, body)).await.map_err(closed)?;
-    let now = Instant::now();
-    load.endpoint().answered(now.saturating_duration_since(started), now);
+    load.answered(Instant::now());
     let (mut head, body) = response.into_parts();
     strip(&mut head.headers);
     hop_by_hop(&mut head.headers);
