@@ -124,12 +124,14 @@ pub(crate) struct InFlight {
     endpoint: Rc<Endpoint>,
     /// When the endpoint could be sent something: connecting is not the endpoint's latency.
     since: Instant,
+    /// The first use of its connection.
+    first: bool,
 }
 
 impl InFlight {
-    pub(crate) fn new(endpoint: Rc<Endpoint>, since: Instant) -> Self {
+    pub(crate) fn new(endpoint: Rc<Endpoint>, since: Instant, first: bool) -> Self {
         endpoint.in_flight.set(endpoint.in_flight.get() + 1);
-        Self { endpoint, since }
+        Self { endpoint, since, first }
     }
 
     pub(crate) fn endpoint(&self) -> &Endpoint {
@@ -138,7 +140,7 @@ impl InFlight {
 
     /// The first byte of an answer has come.
     pub(crate) fn answered(&self, now: Instant) {
-        self.endpoint.load.borrow_mut().observe(now.saturating_duration_since(self.since), now);
+        self.endpoint.load.borrow_mut().observe(now.saturating_duration_since(self.since), self.first, now);
     }
 }
 

@@ -242,6 +242,6 @@ impl InboundGate {
     }
 
     fn load(&self) -> InFlight {
-        InFlight::new(Rc::clone(&self.application), Instant::now())
+        InFlight::new(Rc::clone(&self.application), Instant::now(), false)
     }
 }

@@ -104,7 +104,7 @@ impl Service {
     pub(crate) async fn lease(&self, worker: &Worker, session: Option<Session>, fresh: bool) -> Result<Lease, Refused> {
         let pooled = |endpoint: &Rc<Endpoint>, now| {
             let link = if fresh || session.is_none() { None } else { endpoint.checkout() };
-            link.map(|link| Lease { link, reused: true, load: InFlight::new(Rc::clone(endpoint), now) })
+            link.map(|link| Lease { link, reused: true, load: InFlight::new(Rc::clone(endpoint), now, false) })
         };
         match self.connected(worker, session, pooled).await? {
             Had::Pooled(lease) | Had::Fresh(lease, _) => Ok(lease),
@@ -114,7 +114,7 @@ impl Service {
     /// An endpoint's HTTP/2 connection, which others may share.
     pub(crate) async fn lease_http2(&self, worker: &Worker) -> Result<(SendRequest<Incoming>, InFlight), Refused> {
         let pooled = |endpoint: &Rc<Endpoint>, now| {
-            endpoint.http2.shared().map(|sender| (sender, InFlight::new(Rc::clone(endpoint), now)))
+            endpoint.http2.shared().map(|sender| (sender, InFlight::new(Rc::clone(endpoint), now, false)))
         };
         match self.connected(worker, Some(Session::Http2), pooled).await? {
             Had::Pooled(shared) => Ok(shared),
@@ -189,7 +189,7 @@ impl Service {
             Ok(link) => {
                 endpoint.connected();
                 self.failing.set(false);
-                Ok(Lease { link, reused: false, load: InFlight::new(Rc::clone(endpoint), Instant::now()) })
+                Ok(Lease { link, reused: false, load: InFlight::new(Rc::clone(endpoint), Instant::now(), true) })
             }
             Err(refused) => {
                 // One address that is no service's has no other to turn to: each connection tries it for itself.

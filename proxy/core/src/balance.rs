@@ -27,11 +27,13 @@ impl PeakEwma {
         if count == 0.0 { Self::new(now) } else { Self { seconds: sum / count, at: now } }
     }
 
-    /// Takes a measured round trip into account.
-    pub fn observe(&mut self, rtt: Duration, now: Instant) {
+    /// Takes a measured round trip into account. `first` on its connection, it also measured what the other side had to
+    /// set up: it moves the average, but is no peak. As one it would starve every endpoint that is new.
+    pub fn observe(&mut self, rtt: Duration, first: bool, now: Instant) {
         let rtt = rtt.as_secs_f64();
         let weight = self.fade(now);
-        self.seconds = if rtt > self.seconds { rtt } else { self.seconds * weight + rtt * (1.0 - weight) };
+        let peak = rtt > self.seconds && !first;
+        self.seconds = if peak { rtt } else { self.seconds * weight + rtt * (1.0 - weight) };
         self.at = now;
     }
 
@@ -143,12 +145,14 @@ mod tests {
     fn the_estimate_rises_at_once_and_falls_with_time() {
         let start = Instant::now();
         let mut ewma = PeakEwma::new(start);
-        ewma.observe(Duration::from_millis(100), start);
+        ewma.observe(Duration::from_millis(100), true, start);
+        assert_eq!(ewma.cost(0, start), 0.03, "the first answer on a connection is no peak");
+        ewma.observe(Duration::from_millis(100), false, start);
         assert_eq!(ewma.cost(0, start), 0.1);
         assert_eq!(ewma.cost(3, start), 0.4);
         let later = start + DECAY;
         assert!((ewma.cost(0, later) - 0.1 / std::f64::consts::E).abs() < 1e-9);
-        ewma.observe(Duration::from_millis(10), later);
+        ewma.observe(Duration::from_millis(10), false, later);
         assert!(ewma.cost(0, later) < 0.05);
     }
 
