@@ -7,7 +7,7 @@ mod outbound;
 mod process;
 mod side;
 
-pub(crate) use control::{Destination, Policy};
+pub(crate) use control::{Destination, Policy, StreamLimits};
 pub(crate) use identity::IdentityConfig;
 pub(crate) use inbound::Inbound;
 pub(crate) use outbound::Outbound;

@@ -4,6 +4,7 @@ mod backoff;
 mod endpoints;
 mod outbound;
 mod policy;
+mod stream;
 
 use crate::config::Config;
 use crate::destination::Resolution;
@@ -15,6 +16,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use stream::Controller;
 use tokio::sync::{mpsc, watch};
 
 /// A worker's way to ask for a destination or a port. Locked only when one is new to the worker.
@@ -99,8 +101,12 @@ impl Control {
 
 /// Follows whatever the workers ask for until it is dropped; needs a `LocalSet`.
 pub(crate) async fn follow(config: Arc<Config>, credentials: CredentialsWatch, mut asked: Asked) {
-    let destination = grpc::channel(config.destination.addr.clone(), credentials.clone());
-    let policy = grpc::channel(config.policy.addr.clone(), credentials);
+    let destination = Controller {
+        channel: grpc::channel(config.destination.addr.clone(), credentials.clone()),
+        limits: config.destination.streams,
+    };
+    let policy =
+        Controller { channel: grpc::channel(config.policy.addr.clone(), credentials), limits: config.policy.streams };
     loop {
         tokio::select! {
             Some((addr, values)) = asked.destinations.recv() => {
@@ -112,16 +118,16 @@ pub(crate) async fn follow(config: Arc<Config>, credentials: CredentialsWatch, m
                 });
             }
             Some((path, values)) = asked.services.recv() => {
-                let (config, channel, subjects) = (config.clone(), destination.clone(), asked.control.services.clone());
+                let (config, controller, subjects) = (config.clone(), destination.clone(), asked.control.services.clone());
                 tokio::task::spawn_local(async move {
-                    let following = endpoints::follow(&path, &config, channel, &values);
+                    let following = endpoints::follow(&path, &config, controller, &values);
                     until_unused(following, &values, || subjects.forget(&path)).await;
                 });
             }
             Some((port, values)) = asked.ports.recv() => {
-                let (config, channel, subjects) = (config.clone(), policy.clone(), asked.control.ports.clone());
+                let (config, controller, subjects) = (config.clone(), policy.clone(), asked.control.ports.clone());
                 tokio::task::spawn_local(async move {
-                    let following = policy::follow(port, &config, channel, &values);
+                    let following = policy::follow(port, &config, controller, &values);
                     until_unused(following, &values, || subjects.forget(&port)).await;
                 });
             }

@@ -1,4 +1,3 @@
-use super::control::StreamLimits;
 use super::*;
 use std::time::Duration;
 

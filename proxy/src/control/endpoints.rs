@@ -1,6 +1,7 @@
 //! The endpoints of a backend: `Get` (A.2.1).
 
 use super::backoff::Retry;
+use super::stream::{Controller, Stream};
 use crate::config::Config;
 use crate::endpoint::Reach;
 use crate::service::Endpoints;
@@ -11,13 +12,17 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::watch;
-use tonic::transport::Channel;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status};
 
 /// Publishes the endpoints of `path`, `svc.ns.svc.cluster.local:port`, for ever; what is known stays while the stream is
 /// down.
-pub(crate) async fn follow(path: &Arc<str>, config: &Config, channel: Channel, values: &watch::Sender<Endpoints>) {
-    let mut client = DestinationClient::new(channel);
+pub(crate) async fn follow(
+    path: &Arc<str>,
+    config: &Config,
+    controller: Controller,
+    values: &watch::Sender<Endpoints>,
+) {
+    let mut client = DestinationClient::new(controller.channel.clone());
     let mut retry = Retry::new(config.outbound.side.backoff);
     loop {
         let request = GetDestination {
@@ -25,7 +30,7 @@ pub(crate) async fn follow(path: &Arc<str>, config: &Config, channel: Channel, v
             path: path.to_string(),
             context_token: config.destination.context.clone(),
         };
-        let ended = async { read(client.get(request).await?.into_inner(), values, &mut retry).await };
+        let ended = async { read(controller.open(client.get(request)).await?, values, &mut retry).await };
         match ended.await {
             // Not a service, or none any more (A.2.1).
             Err(status) if matches!(status.code(), Code::NotFound | Code::InvalidArgument) => {
@@ -38,11 +43,7 @@ pub(crate) async fn follow(path: &Arc<str>, config: &Config, channel: Channel, v
     }
 }
 
-async fn read(
-    mut stream: Streaming<Update>,
-    values: &watch::Sender<Endpoints>,
-    retry: &mut Retry,
-) -> Result<(), Status> {
+async fn read(mut stream: Stream<Update>, values: &watch::Sender<Endpoints>, retry: &mut Retry) -> Result<(), Status> {
     // A new stream begins with the whole set, so what an older one said is not carried over.
     let mut endpoints = BTreeMap::new();
     while let Some(message) = stream.message().await? {

@@ -1,6 +1,7 @@
 //! Where an original destination's traffic goes: `GetProfile` and `OutboundPolicies.Watch`, joined (A.1.6, A.2.1).
 
 use super::backoff::Retry;
+use super::stream::{Controller, Stream};
 use crate::config::Config;
 use crate::destination::Resolution;
 use linkerd2_proxy_api::destination::destination_client::DestinationClient;
@@ -15,15 +16,14 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::watch;
-use tonic::transport::Channel;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status};
 
 /// Publishes what is known of `addr`, for ever.
 pub(crate) async fn follow(
     addr: SocketAddr,
     config: &Config,
-    destination: Channel,
-    policy: Channel,
+    destination: Controller,
+    policy: Controller,
     values: &watch::Sender<Resolution>,
 ) {
     let (profiles, mut profile) = watch::channel(Answer::Waiting);
@@ -83,13 +83,18 @@ fn know<T: PartialEq>(answers: &watch::Sender<Answer<T>>, value: T) {
     });
 }
 
-async fn follow_profile(addr: SocketAddr, config: &Config, channel: Channel, answers: &watch::Sender<Answer<Profile>>) {
+async fn follow_profile(
+    addr: SocketAddr,
+    config: &Config,
+    controller: Controller,
+    answers: &watch::Sender<Answer<Profile>>,
+) {
     let asked = config.destination.networks.as_ref().is_none_or(|nets| nets.iter().any(|n| n.contains(&addr.ip())));
     if !asked {
         answers.send_replace(Answer::Absent);
         return;
     }
-    let mut client = DestinationClient::new(channel);
+    let mut client = DestinationClient::new(controller.channel.clone());
     let mut retry = Retry::new(config.outbound.side.backoff);
     loop {
         let request = GetDestination {
@@ -97,7 +102,8 @@ async fn follow_profile(addr: SocketAddr, config: &Config, channel: Channel, ans
             path: addr.to_string(),
             context_token: config.destination.context.clone(),
         };
-        let ended = async { read_profiles(client.get_profile(request).await?.into_inner(), answers, &mut retry).await };
+        let ended =
+            async { read_profiles(controller.open(client.get_profile(request)).await?, answers, &mut retry).await };
         match ended.await {
             // Only these say that the address is no service's (A.2.1).
             Err(status) if matches!(status.code(), Code::NotFound | Code::InvalidArgument) => {
@@ -110,7 +116,7 @@ async fn follow_profile(addr: SocketAddr, config: &Config, channel: Channel, ans
 }
 
 async fn read_profiles(
-    mut stream: Streaming<DestinationProfile>,
+    mut stream: Stream<DestinationProfile>,
     answers: &watch::Sender<Answer<Profile>>,
     retry: &mut Retry,
 ) -> Result<(), Status> {
@@ -125,15 +131,16 @@ async fn read_profiles(
 async fn follow_policy(
     addr: SocketAddr,
     config: &Config,
-    channel: Channel,
+    controller: Controller,
     answers: &watch::Sender<Answer<OutboundPolicy>>,
 ) {
-    let mut client = OutboundPoliciesClient::new(channel);
+    let mut client = OutboundPoliciesClient::new(controller.channel.clone());
     let mut retry = Retry::new(config.outbound.side.backoff);
     loop {
         let traffic = Traffic { source: config.policy.workload.as_str().into(), target: Target::Addr(addr) };
         let ended = async {
-            read_policies(client.watch(traffic_to_proto(&traffic)).await?.into_inner(), answers, &mut retry).await
+            let stream = controller.open(client.watch(traffic_to_proto(&traffic))).await?;
+            read_policies(stream, answers, &mut retry).await
         };
         match ended.await {
             // The controller knows no policy, or an older one does not serve them: the profile decides (A.1.6).
@@ -150,7 +157,7 @@ async fn follow_policy(
 }
 
 async fn read_policies(
-    mut stream: Streaming<PolicyMessage>,
+    mut stream: Stream<PolicyMessage>,
     answers: &watch::Sender<Answer<OutboundPolicy>>,
     retry: &mut Retry,
 ) -> Result<(), Status> {

@@ -1,6 +1,7 @@
 //! `WatchPort`: the policy of an inbound port (A.3.1).
 
 use super::backoff::Retry;
+use super::stream::{Controller, Stream};
 use crate::config::Config;
 use crate::port::{Policy, PortState};
 use linkerd2_proxy_api::inbound::inbound_server_policies_client::InboundServerPoliciesClient;
@@ -8,17 +9,16 @@ use linkerd2_proxy_api::inbound::{PortSpec, Server};
 use outrigger_api::inbound::policy_from_proto;
 use std::sync::Arc;
 use tokio::sync::watch;
-use tonic::transport::Channel;
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 /// Publishes the port's policy, for ever. While the controller is away the last one stands.
-pub(super) async fn follow(port: u16, config: &Config, channel: Channel, values: &watch::Sender<PortState>) {
-    let mut client = InboundServerPoliciesClient::new(channel);
+pub(super) async fn follow(port: u16, config: &Config, controller: Controller, values: &watch::Sender<PortState>) {
+    let mut client = InboundServerPoliciesClient::new(controller.channel.clone());
     let mut retry = Retry::new(config.outbound.side.backoff);
     loop {
         let ended = async {
             let spec = PortSpec { workload: config.policy.workload.clone(), port: port.into() };
-            let stream = client.watch_port(spec).await?.into_inner();
+            let stream = controller.open(client.watch_port(spec)).await?;
             read(stream, port, values, &mut retry).await
         };
         match ended.await {
@@ -33,7 +33,7 @@ pub(super) async fn follow(port: u16, config: &Config, channel: Channel, values:
 }
 
 async fn read(
-    mut stream: Streaming<Server>,
+    mut stream: Stream<Server>,
     port: u16,
     values: &watch::Sender<PortState>,
     retry: &mut Retry,
