@@ -158,7 +158,7 @@ async fn work(worker: Rc<Worker>, sockets: Sockets, mut draining: watch::Receive
         _ = draining.wait_for(|draining| *draining) => {}
     }
     worker.drain.begin();
-    while worker.connections() > 0 {
+    while !worker.is_idle() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -183,14 +183,10 @@ async fn accept_forever(
 /// One connection from its acceptance to its end; whatever refuses it is counted and logged here.
 async fn connection(worker: Rc<Worker>, stream: TcpStream, client: SocketAddr, direction: Direction) {
     let _open = worker.metrics.open(direction);
-    let most = match direction {
-        Direction::inbound => worker.config.inbound.side.max_in_flight,
-        Direction::outbound => worker.config.outbound.side.max_in_flight,
-    };
     let mut target = client;
-    let served = match worker.slot(most) {
+    let served = match worker.admit(direction) {
         Err(refusal) => Err(Refused::from(refusal)),
-        Ok(_slot) => match listen::original_dst(stream, client) {
+        Ok(_place) => match listen::original_dst(stream, client) {
             Err(refused) => Err(refused),
             Ok(accepted) => {
                 target = accepted.original_dst;

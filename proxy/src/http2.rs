@@ -93,6 +93,7 @@ impl Connection {
 
     /// Decides on a request and sends it on, in the version that it began as.
     async fn forward(&self, request: Request<Incoming>) -> Result<Response<Body>, Refused> {
+        let _place = self.worker.place(self.gate.direction())?;
         let (mut parts, body) = request.into_parts();
         let original = match &self.gate {
             Gate::Inbound(_) => orig_proto::take(&mut parts.headers),

@@ -35,7 +35,8 @@ pub(crate) struct Worker {
     services: RefCell<HashMap<Arc<str>, Rc<Service>>>,
     ports: RefCell<HashMap<u16, (Port, Instant)>>,
     applications: RefCell<HashMap<SocketAddr, Rc<Endpoint>>>,
-    connections: Cell<usize>,
+    inbound_taken: Cell<usize>,
+    outbound_taken: Cell<usize>,
 }
 
 /// The environment's default policy, for ports with and without detection.
@@ -45,12 +46,13 @@ pub(crate) struct Defaults {
     pub opaque: Option<Arc<Policy>>,
 }
 
-/// A slot of the worker, held by a connection.
-pub(crate) struct Slot(Rc<Worker>);
+/// A place in one direction of the worker, held by a connection or an HTTP/2 request.
+pub(crate) struct Place(Rc<Worker>, Direction);
 
-impl Drop for Slot {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.0.connections.set(self.0.connections.get() - 1);
+        let taken = self.0.taken(self.1);
+        taken.set(taken.get() - 1);
     }
 }
 
@@ -74,24 +76,40 @@ impl Worker {
             services: RefCell::default(),
             ports: RefCell::default(),
             applications: RefCell::default(),
-            connections: Cell::new(0),
+            inbound_taken: Cell::default(),
+            outbound_taken: Cell::default(),
         })
     }
 
     /// Room for one more connection, unless the worker is full or draining.
-    pub(crate) fn slot(self: &Rc<Self>, most: usize) -> Result<Slot, Refusal> {
-        if self.drain.draining() {
-            return Err(Refusal::Draining);
-        }
-        if self.connections.get() >= most {
-            return Err(Refusal::Overloaded);
-        }
-        self.connections.set(self.connections.get() + 1);
-        Ok(Slot(Rc::clone(self)))
+    pub(crate) fn admit(self: &Rc<Self>, direction: Direction) -> Result<Place, Refusal> {
+        if self.drain.draining() { Err(Refusal::Draining) } else { self.place(direction) }
     }
 
-    pub(crate) fn connections(&self) -> usize {
-        self.connections.get()
+    /// Room for one more request, unless the worker is full. Workers share what the process may hold evenly.
+    pub(crate) fn place(self: &Rc<Self>, direction: Direction) -> Result<Place, Refusal> {
+        let side = match direction {
+            Direction::inbound => &self.config.inbound.side,
+            Direction::outbound => &self.config.outbound.side,
+        };
+        let taken = self.taken(direction);
+        if taken.get() >= side.max_in_flight.div_ceil(self.config.process.workers) {
+            return Err(Refusal::Overloaded);
+        }
+        taken.set(taken.get() + 1);
+        Ok(Place(Rc::clone(self), direction))
+    }
+
+    fn taken(&self, direction: Direction) -> &Cell<usize> {
+        match direction {
+            Direction::inbound => &self.inbound_taken,
+            Direction::outbound => &self.outbound_taken,
+        }
+    }
+
+    /// Whether nothing is open any more.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.inbound_taken.get() + self.outbound_taken.get() == 0
     }
 
     /// 64 uniform bits.

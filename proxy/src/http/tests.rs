@@ -78,7 +78,14 @@ impl Application {
 
 impl Rig {
     pub(crate) async fn new() -> Self {
-        let config = Config::from_env(&crate::config::tests::guide()).unwrap();
+        Self::with(&[]).await
+    }
+
+    /// With these variables beside the guide's.
+    pub(crate) async fn with(variables: &[(&str, &str)]) -> Self {
+        let mut env = crate::config::tests::guide();
+        env.extend(variables.iter().map(|(name, value)| (format!("LINKERD2_PROXY_{name}"), (*value).to_owned())));
+        let config = Config::from_env(&env).unwrap();
         let (control, _asked) = Control::new();
         let metrics = Metrics::new(&mut Default::default());
         let credentials = watch::channel(None).1;

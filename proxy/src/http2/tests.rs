@@ -151,3 +151,17 @@ fn an_upstream_that_is_gone_is_a_502_not_a_reset() {
         assert_eq!(response.status(), StatusCode::BAD_GATEWAY);
     });
 }
+
+#[test]
+fn a_6_requests_beyond_the_limit_are_refused_at_once() {
+    run(async {
+        let rig = Rig::with(&[("INBOUND_MAX_IN_FLIGHT", "1")]).await;
+        let mut sender = client(&rig).await;
+        let waiting = tokio::task::spawn_local(sender.send_request(request(&[], "")));
+        let (held, _) = rig.application.accept().await.unwrap();
+        let shed = sender.send_request(request(&[], "")).await.unwrap();
+        assert_eq!(shed.status(), StatusCode::SERVICE_UNAVAILABLE);
+        drop(held);
+        assert_eq!(waiting.await.unwrap().unwrap().status(), StatusCode::BAD_GATEWAY);
+    });
+}
