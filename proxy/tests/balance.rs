@@ -11,7 +11,7 @@ fn pair() -> (Mesh, Workload, [App; 2], Service) {
     let mut mesh = plan.start();
     let other = mesh.add(&OTHER);
     let apps = [mesh.server.serve(8080, http), other.serve(8080, http)];
-    let service = mesh.destination.service("web", &[meshed(&SERVER, 8080), meshed(&OTHER, 8080)]);
+    let service = mesh.service("web", &[meshed(&SERVER, 8080), meshed(&OTHER, 8080)]);
     (mesh, other, apps, service)
 }
 
@@ -57,7 +57,7 @@ fn a_2_3_when_all_servers_are_gone_requests_fail_fast_and_recover_with_them() {
     other.proxy().kill().unwrap();
     for _ in 0..3 {
         let reply = mesh.client.get(service.addr, "/").unwrap();
-        assert!(matches!(reply.status, 502 | 503 | 504), "{}", reply.head);
+        assert!(matches!(reply.status, 502..=504), "{}", reply.head);
         assert!(reply.header("l5d-proxy-error").is_some(), "{}", reply.head);
     }
     mesh.client.wait_for_refusal(Refusal::Failfast);

@@ -43,7 +43,7 @@ fn a_1_7_an_endpoint_whose_identity_cannot_be_used_is_refused_and_gets_no_byte()
     let mesh = impatient();
     let capture = mesh.capture();
     for (number, endpoint) in unusable().into_iter().enumerate() {
-        let service = mesh.destination.service(&format!("web-{number}"), &[endpoint]);
+        let service = mesh.service(&format!("web-{number}"), &[endpoint]);
         let before = mesh.client.count(Refusal::EndpointIdentityUnusable);
         let reply = mesh.client.get(service.addr, "/").unwrap();
         assert!(reply.status >= 500, "{number}: {}", reply.head);
@@ -65,7 +65,7 @@ fn a_1_7_a_good_endpoint_serves_what_its_unusable_neighbour_cannot() {
     let app = mesh.server.serve(8080, http);
     let capture = mesh.capture();
     for (number, endpoint) in unusable().into_iter().enumerate() {
-        let service = mesh.destination.service(&format!("web-{number}"), &[endpoint, meshed(&SERVER, 8080)]);
+        let service = mesh.service(&format!("web-{number}"), &[endpoint, meshed(&SERVER, 8080)]);
         for _ in 0..8 {
             // A new connection each: every one picks anew.
             assert_eq!(mesh.client.get(service.addr, "/").unwrap().body, "hello-from-server", "{number}");
@@ -92,7 +92,7 @@ fn a_1_7_a_server_that_proves_another_identity_is_refused() {
         let refused = || mesh.client.get(SERVER.addr(8080), "/").is_ok_and(|reply| reply.status == 502);
         outrigger_testkit::wait_for("the refusal", PATIENCE, refused).unwrap();
     }
-    let service = mesh.destination.service("web", &[impostor(OTHER.id)]);
+    let service = mesh.service("web", &[impostor(OTHER.id)]);
     assert!(mesh.client.get(service.addr, "/").unwrap().status >= 500);
     mesh.client.wait_for_refusal(Refusal::ServerIdentityMismatch);
     assert!(app.is_untouched());
@@ -103,8 +103,8 @@ fn a_1_7_both_transport_modes_reach_the_application() {
     let mesh = Mesh::start();
     let app = mesh.server.serve(8080, http);
     let capture = mesh.capture();
-    let with_header = mesh.destination.service("new", &[meshed(&SERVER, 8080)]);
-    let without = mesh.destination.service("old", &[transparent(&SERVER, 8080)]);
+    let with_header = mesh.service("new", &[meshed(&SERVER, 8080)]);
+    let without = mesh.service("old", &[transparent(&SERVER, 8080)]);
     for (service, port) in [(with_header, 4143), (without, 8080)] {
         let before = attempts(&capture, SERVER.addr(port));
         let reply = mesh.client.http(service.addr).post("/", "in-the-clear").unwrap();
@@ -118,23 +118,65 @@ fn a_1_7_both_transport_modes_reach_the_application() {
     assert!(to_server.all(|flow| flow.starts_with_client_hello()));
 }
 
+/// What is not an answer.
+fn silent<T: Clone>() -> Vec<Answer<T>> {
+    let codes = [Code::Unavailable, Code::Internal, Code::PermissionDenied, Code::Unknown, Code::Unauthenticated];
+    codes.map(Answer::Fail).into_iter().chain([Answer::Hang]).collect()
+}
+
+/// Asks the server's machine, where plain bytes would be welcome, and expects to be refused before a byte has left.
+fn assert_unavailable(mesh: &Mesh, what: &str) {
+    let before = mesh.client.count(Refusal::DiscoveryUnavailable);
+    mesh.client.get(SERVER.addr(8080), "/").expect_err(what);
+    mesh.client.wait_for_count_above(before, Refusal::DiscoveryUnavailable);
+}
+
 #[test]
-fn a_2_1_an_error_is_never_read_as_not_meshed() {
+fn a_2_1_an_error_of_the_destination_controller_is_never_read_as_not_meshed() {
     let mesh = impatient();
     let app = mesh.server.serve(8080, http);
-    // Straight to the server's machine, where the plain bytes would be welcome.
-    let target = SERVER.addr(8080);
     let capture = mesh.capture();
-    let codes = [Code::Unavailable, Code::Internal, Code::PermissionDenied, Code::Unknown, Code::Unauthenticated];
-    for answer in codes.map(Answer::Fail).into_iter().chain([Answer::Hang]) {
-        mesh.destination.profile(target, answer.clone());
-        let before = mesh.client.count(Refusal::DiscoveryUnavailable);
-        mesh.client.get(target, "/").expect_err(&format!("{answer:?} was taken for an answer"));
-        mesh.client.wait_for_count_above(before, Refusal::DiscoveryUnavailable);
+    for answer in silent() {
+        mesh.destination.profile(SERVER.addr(8080), answer.clone());
+        assert_unavailable(&mesh, &format!("{answer:?} was taken for an answer"));
     }
     mesh.client.wait_for_refusal(Refusal::DiscoveryUnavailable);
-    assert_eq!(attempts(&capture, target), 0);
+    assert_eq!(attempts(&capture, SERVER.addr(8080)), 0);
     assert!(app.is_untouched());
+}
+
+#[test]
+fn a_1_6_an_error_of_the_policy_controller_is_never_read_as_not_meshed() {
+    let mesh = impatient();
+    let app = mesh.server.serve(8080, http);
+    let capture = mesh.capture();
+    let unknown_kind = Answer::Say(outbound_of_unknown_kind());
+    for answer in silent().into_iter().chain([unknown_kind]) {
+        mesh.policy.outbound.set(SERVER.addr(8080), answer.clone());
+        assert_unavailable(&mesh, &format!("{answer:?} was taken for an answer"));
+    }
+    assert_eq!(attempts(&capture, SERVER.addr(8080)), 0);
+    assert!(app.is_untouched());
+}
+
+#[test]
+fn a_1_6_with_a_policy_a_profile_that_fails_is_not_missed() {
+    let mesh = Mesh::start();
+    let _app = mesh.server.serve(8080, http);
+    let service = mesh.service("web", &[meshed(&SERVER, 8080)]);
+    mesh.destination.profile(service.addr, Answer::Fail(Code::Internal));
+    assert_eq!(mesh.client.get(service.addr, "/").unwrap().body, "hello-from-server");
+}
+
+#[test]
+fn a_1_6_a_controller_without_outbound_policies_leaves_it_to_the_profile() {
+    let mesh = Mesh::start();
+    let _app = mesh.server.serve(8080, http);
+    let service = mesh.service("web", &[meshed(&SERVER, 8080)]);
+    let capture = mesh.capture();
+    mesh.policy.outbound.set(service.addr, Answer::Fail(Code::Unimplemented));
+    assert_eq!(mesh.client.get(service.addr, "/").unwrap().body, "hello-from-server");
+    assert_eq!(attempts(&capture, SERVER.addr(4143)), 1, "under TLS");
 }
 
 #[test]
@@ -143,25 +185,37 @@ fn a_2_1_what_is_no_service_is_forwarded_as_it_is() {
     // A machine outside of the mesh.
     let app = App::start(&mesh.control, 8080, http);
     let target: SocketAddr = (CONTROL, 8080).into();
+    let asked = |what: &str| {
+        assert_eq!(mesh.client.get(target, "/plain").unwrap().body, "hello-from-control", "{what}");
+    };
     for code in [Code::NotFound, Code::InvalidArgument] {
         mesh.destination.profile(target, Answer::Fail(code));
-        assert_eq!(mesh.client.get(target, "/plain").unwrap().body, "hello-from-control", "{code:?}");
+        asked(&format!("{code:?}"));
     }
     mesh.destination.profile(target, Answer::Say(endpoint_profile(unmeshed(target))));
-    assert_eq!(mesh.client.get(target, "/plain").unwrap().body, "hello-from-control");
+    asked("a profile with the bare address");
+    mesh.policy.outbound.set(target, Answer::Say(egress_fallback(unmeshed(target))));
+    asked("a policy for what is outside of the cluster");
     assert!(app.received().contains("GET /plain HTTP/1.1"));
 }
 
 #[test]
 fn b_2_an_undeclared_port_is_refused() {
     let mesh = Mesh::start();
-    let service = mesh.destination.service("web", &[meshed(&SERVER, 8080)]);
-    let undeclared = SocketAddr::new(service.addr.ip(), 81);
-    mesh.destination.profile(undeclared, Answer::Say(undeclared_port()));
+    let service = mesh.service("web", &[meshed(&SERVER, 8080)]);
     let capture = mesh.capture();
-    mesh.client.get(undeclared, "/").unwrap_err();
+    // Without a policy, by the profile alone; and with the policy that says so.
+    let policies = [Answer::Fail(Code::NotFound), Answer::Say(undefined_port_policy())];
+    for (port, policy) in [81, 82].into_iter().zip(policies) {
+        let undeclared = SocketAddr::new(service.addr.ip(), port);
+        mesh.destination.profile(undeclared, Answer::Say(undeclared_port()));
+        mesh.policy.outbound.set(undeclared, policy);
+        let before = mesh.client.count(Refusal::UndefinedPort);
+        mesh.client.get(undeclared, "/").unwrap_err();
+        mesh.client.wait_for_count_above(before, Refusal::UndefinedPort);
+        assert_eq!(attempts(&capture, undeclared), 0);
+    }
     mesh.client.wait_for_refusal(Refusal::UndefinedPort);
-    assert_eq!(attempts(&capture, undeclared), 0);
     assert_eq!(capture.packets().unwrap().find(b"GET /"), None);
 }
 
@@ -169,11 +223,12 @@ fn b_2_an_undeclared_port_is_refused() {
 fn a_2_1_each_destination_is_asked_for_once_and_the_asker_says_who_it_is() {
     let mesh = Mesh::start();
     let _app = mesh.server.serve(8080, http);
-    let service = mesh.destination.service("web", &[meshed(&SERVER, 8080)]);
+    let service = mesh.service("web", &[meshed(&SERVER, 8080)]);
     for _ in 0..3 {
         assert_eq!(mesh.client.get(service.addr, "/").unwrap().status, 200);
     }
     assert_eq!(mesh.destination.profiles.asked(), [(service.addr.to_string(), CLIENT.context())]);
     assert_eq!(mesh.destination.endpoints.asked(), [(service.authority, CLIENT.context())]);
+    assert_eq!(mesh.policy.outbound.asked(), [(service.addr, CLIENT.workload())]);
     assert_eq!(mesh.policy.ports.asked(), [(8080, SERVER.workload())]);
 }

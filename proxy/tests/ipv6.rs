@@ -8,7 +8,7 @@ fn http_over_ipv6() {
     let mesh = Plan::default().dual_stack().start();
     let app = mesh.server.serve(8080, http);
     let endpoint = meshed_at(&SERVER, SERVER.addr_v6(8080));
-    let service = mesh.destination.service_v6("web", false, &[endpoint]);
+    let service = mesh.service_v6("web", false, &[endpoint]);
     let capture = mesh.capture();
     assert_eq!(mesh.client.http(service.addr).post("/", "in-the-clear").unwrap().body, "hello-from-server");
     assert!(app.received().contains(&format!("l5d-client-id: {}", CLIENT.id)));
@@ -23,7 +23,7 @@ fn bytes_over_ipv6() {
     let _app = mesh.server.serve(5432, echo);
     mesh.policy.set(5432, server("db", opaque(vec![only(CLIENT.id)])));
     let endpoint = opaquely(meshed_at(&SERVER, SERVER.addr_v6(5432)));
-    let service = mesh.destination.service_v6("db", true, &[endpoint]);
+    let service = mesh.service_v6("db", true, &[endpoint]);
     let mut stream = mesh.client.connect(service.addr).unwrap();
     let mut echoed = [0; 5];
     stream.write_all(b"hello").unwrap();
@@ -36,12 +36,12 @@ fn a_1_ipv4_through_dual_stack_listeners() {
     // The client's address decides which original destination is read, not the socket's family.
     let mesh = Plan::default().dual_stack().start();
     let app = mesh.server.serve(8080, http);
-    let with_header = mesh.destination.service("new", &[meshed(&SERVER, 8080)]);
-    let without = mesh.destination.service("old", &[transparent(&SERVER, 8080)]);
+    let with_header = mesh.service("new", &[meshed(&SERVER, 8080)]);
+    let without = mesh.service("old", &[transparent(&SERVER, 8080)]);
     for service in [with_header, without] {
         assert_eq!(mesh.client.get(service.addr, "/").unwrap().body, "hello-from-server");
     }
-    let v6 = mesh.destination.service_v6("v6", false, &[transparent_v6()]);
+    let v6 = mesh.service_v6("v6", false, &[transparent_v6()]);
     assert_eq!(mesh.client.get(v6.addr, "/").unwrap().body, "hello-from-server");
     assert_eq!(app.received().matches("l5d-client-id").count(), 3);
 }

@@ -3,14 +3,12 @@
 use crate::support::*;
 use outrigger_testkit::wait_for;
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpListener;
-use std::thread;
 
 #[test]
 fn a_5_sigterm_lets_what_is_under_way_finish_and_takes_nothing_new() {
     let mut mesh = Mesh::start();
     let app = mesh.server.serve(8080, http);
-    let service = mesh.destination.service("web", &[meshed(&SERVER, 8080)]);
+    let service = mesh.service("web", &[meshed(&SERVER, 8080)]);
     let mut held = mesh.client.http(service.addr);
     held.send("GET /held HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
     wait_for("the request to arrive", PATIENCE, || app.received().contains("/held")).unwrap();
@@ -32,7 +30,7 @@ fn a_5_sigterm_lets_what_is_under_way_finish_and_takes_nothing_new() {
 fn a_5_sigterm_lets_our_own_applications_request_finish() {
     let mut mesh = Mesh::start();
     let app = mesh.server.serve(8080, http);
-    let service = mesh.destination.service("web", &[meshed(&SERVER, 8080)]);
+    let service = mesh.service("web", &[meshed(&SERVER, 8080)]);
     let mut held = mesh.client.http(service.addr);
     held.send("GET /held HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
     wait_for("the request to arrive", PATIENCE, || app.received().contains("/held")).unwrap();
@@ -48,7 +46,7 @@ fn a_5_sigterm_lets_our_own_applications_request_finish() {
 fn a_5_a_connection_that_does_not_end_is_cut_off_after_the_grace_period() {
     let mut mesh = Plan::default().env(&SERVER, "SHUTDOWN_GRACE_PERIOD", "500ms").start();
     let _app = mesh.server.serve(5432, echo);
-    let service = mesh.destination.opaque_service("db", &[opaquely(meshed(&SERVER, 5432))]);
+    let service = mesh.opaque_service("db", &[opaquely(meshed(&SERVER, 5432))]);
     let mut stream = mesh.client.connect(service.addr).unwrap();
     let mut echoed = [0; 5];
     stream.write_all(b"hello").unwrap();
@@ -126,7 +124,7 @@ fn a_4_the_agent_may_go_away_and_come_back() {
     let mut mesh = Mesh::start();
     let _app = mesh.server.serve(8080, http);
     let [before, during, after] =
-        ["before", "during", "after"].map(|name| mesh.destination.service(name, &[meshed(&SERVER, 8080)]));
+        ["before", "during", "after"].map(|name| mesh.service(name, &[meshed(&SERVER, 8080)]));
     assert_eq!(mesh.client.get(before.addr, "/").unwrap().status, 200);
     mesh.agent.stop();
     mesh.client.wait_for_event("workload_api.unavailable");
@@ -142,14 +140,14 @@ fn a_4_the_agent_may_go_away_and_come_back() {
 fn requests_go_on_while_everything_else_comes_and_goes() {
     let mut mesh = Mesh::start();
     let _app = mesh.server.serve(8080, http);
-    let service = mesh.destination.service("web", &[meshed(&SERVER, 8080)]);
+    let service = mesh.service("web", &[meshed(&SERVER, 8080)]);
     let mut client = mesh.client.http(service.addr);
     let mut ask = || assert_eq!(client.get("/").unwrap().status, 200);
     ask();
     mesh.agent.stop();
     mesh.destination.go_away();
     mesh.policy.go_away();
-    mesh.client.wait_for_event("destination.lost");
+    mesh.client.wait_for_event("control.lost");
     mesh.server.wait_for_event("policy.lost");
     ask();
     mesh.destination.come_back();

@@ -42,7 +42,7 @@ fn own_ports_lead_nowhere(plan: Plan) {
             let over_loopback = mesh.server.connect(own(Ipv4Addr::LOCALHOST, port));
             assert_ended(&mesh, &format!("over loopback to {port}"), &answer(over_loopback));
         }
-        let from_the_mesh = mesh.destination.service(&format!("p{port}"), &[meshed(&SERVER, port)]);
+        let from_the_mesh = mesh.service(&format!("p{port}"), &[meshed(&SERVER, port)]);
         assert_ended(&mesh, &format!("from a peer to {port}"), &answer(mesh.client.connect(from_the_mesh.addr)));
     }
     mesh.server.wait_for_refusal(Refusal::Loop);
@@ -78,8 +78,8 @@ fn a_1_6_outbound_connects_to_no_loopback_address() {
     let mesh = Mesh::start();
     let app = mesh.client.serve(8080, http);
     let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
-    let unmeshed_service = mesh.destination.service("plain", &[unmeshed(loopback)]);
-    let meshed_service = mesh.destination.service("meshed", &[meshed_at(&SERVER, loopback)]);
+    let unmeshed_service = mesh.service("plain", &[unmeshed(loopback)]);
+    let meshed_service = mesh.service("meshed", &[meshed_at(&SERVER, loopback)]);
     for service in [unmeshed_service, meshed_service] {
         let before = mesh.client.count(Refusal::LoopbackTarget);
         assert!(mesh.client.get(service.addr, "/").unwrap().status >= 500);

@@ -1,4 +1,7 @@
 //! The proxy's program from outside: on real iptables in namespaces, under controllers that say what a test tells them.
+//!
+//! Needs root, iproute2, iptables, util-linux and openssl.
+#![cfg(test)]
 
 mod balance;
 mod discovery;

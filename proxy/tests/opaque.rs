@@ -14,7 +14,7 @@ fn with_app(serve: impl Fn(&mut Connection) -> io::Result<()> + Send + Sync + 's
     let mesh = Mesh::start();
     let app = mesh.server.serve(PORT, serve);
     mesh.policy.set(PORT, server("db", opaque(vec![only(CLIENT.id)])));
-    let service = mesh.destination.opaque_service("db", &[opaquely(meshed(&SERVER, PORT))]);
+    let service = mesh.opaque_service("db", &[opaquely(meshed(&SERVER, PORT))]);
     (mesh, app, service)
 }
 
@@ -109,7 +109,7 @@ fn bulk_arrives_byte_for_byte_both_ways_at_once() {
 fn a_1_5_a_request_that_dribbles_in_is_still_a_request() {
     let mesh = Mesh::start();
     let app = mesh.server.serve(8080, http);
-    let service = mesh.destination.service("web", &[meshed(&SERVER, 8080)]);
+    let service = mesh.service("web", &[meshed(&SERVER, 8080)]);
     let mut stream = mesh.client.connect(service.addr).unwrap();
     for byte in b"GET /slowly HTTP/1.1\r\n" {
         stream.write_all(&[*byte]).unwrap();

@@ -31,8 +31,8 @@ fn ask(mesh: &Mesh, service: &Service) -> Reply {
 fn no_plaintext_byte_leaves_for_a_meshed_endpoint() {
     let mesh = Mesh::start();
     let (web, db) = (mesh.server.serve(8080, http), mesh.server.serve(5432, echo));
-    let http = mesh.destination.service("web", &[meshed(&SERVER, 8080)]);
-    let opaque = mesh.destination.opaque_service("db", &[opaquely(meshed(&SERVER, 5432))]);
+    let http = mesh.service("web", &[meshed(&SERVER, 8080)]);
+    let opaque = mesh.opaque_service("db", &[opaquely(meshed(&SERVER, 5432))]);
     let capture = mesh.capture();
 
     assert_eq!(ask(&mesh, &http).body, "hello-from-server");
@@ -52,13 +52,13 @@ fn no_plaintext_byte_leaves_for_a_meshed_endpoint() {
 fn no_plaintext_byte_leaves_while_the_controllers_are_down_and_after_they_are_back() {
     let mesh = Plan::default().env(&CLIENT, "OUTBOUND_DETECT_TIMEOUT", "500ms").start();
     let app = mesh.server.serve(8080, http);
-    let [known, new] = ["known", "new"].map(|name| mesh.destination.service(name, &[meshed(&SERVER, 8080)]));
+    let [known, new] = ["known", "new"].map(|name| mesh.service(name, &[meshed(&SERVER, 8080)]));
     let capture = mesh.capture();
     assert_eq!(ask(&mesh, &known).status, 200);
 
     mesh.destination.go_away();
     mesh.policy.go_away();
-    mesh.client.wait_for_event("destination.lost");
+    mesh.client.wait_for_event("control.lost");
     mesh.server.wait_for_event("policy.lost");
     assert_eq!(ask(&mesh, &known).status, 200, "what is known goes on");
     mesh.client.get(new.addr, &format!("/new-{SECRET}")).unwrap_err();
@@ -77,7 +77,7 @@ fn no_plaintext_byte_leaves_while_the_controllers_are_down_and_after_they_are_ba
 fn no_byte_leaves_while_the_workload_api_is_down_and_what_waits_is_served_once_it_is_up() {
     let mut mesh = Plan::default().without_agent().start();
     let app = mesh.server.serve(8080, http);
-    let service = mesh.destination.service("web", &[meshed(&SERVER, 8080)]);
+    let service = mesh.service("web", &[meshed(&SERVER, 8080)]);
     let capture = mesh.capture();
     mesh.client.wait_for_event("workload_api.unavailable");
     mesh.server.wait_for_event("workload_api.unavailable");

@@ -12,8 +12,8 @@ fn with_app(serve: fn(&mut Connection) -> std::io::Result<()>, opaque: bool) -> 
     let mesh = Plan::default().env(&SERVER, "INBOUND_DETECT_TIMEOUT", "1s").start();
     let app = mesh.server.serve(PORT, serve);
     let service = match opaque {
-        true => mesh.destination.opaque_service("app", &[opaquely(meshed(&SERVER, PORT))]),
-        false => mesh.destination.service("app", &[meshed(&SERVER, PORT)]),
+        true => mesh.opaque_service("app", &[opaquely(meshed(&SERVER, PORT))]),
+        false => mesh.service("app", &[meshed(&SERVER, PORT)]),
     };
     (mesh, app, service)
 }
@@ -40,7 +40,7 @@ fn a_3_1_until_its_ports_policy_is_known_nobody_comes_in() {
 fn a_3_1_a_connection_waits_for_its_ports_policy() {
     let mesh = Mesh::start();
     let app = mesh.server.serve(PORT, http);
-    let service = mesh.destination.service("app", &[meshed(&SERVER, PORT)]);
+    let service = mesh.service("app", &[meshed(&SERVER, PORT)]);
     mesh.policy.ports.set(PORT, Answer::Hang);
     let mut waiting = mesh.client.http(service.addr);
     waiting.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
@@ -56,7 +56,7 @@ fn a_3_3_a_default_policy_set_by_hand_holds_until_the_controller_answers() {
     let plan = Plan::default().env(&SERVER, "INBOUND_DETECT_TIMEOUT", "1s");
     let mesh = plan.env(&SERVER, "INBOUND_DEFAULT_POLICY", "all-authenticated").start();
     let app = mesh.server.serve(PORT, http);
-    let service = mesh.destination.service("app", &[meshed(&SERVER, PORT)]);
+    let service = mesh.service("app", &[meshed(&SERVER, PORT)]);
     mesh.policy.ports.set(PORT, Answer::Hang);
     assert_eq!(mesh.client.get(service.addr, "/").unwrap().status, 200, "the client proves who it is");
     let mut outside = connect_from(&mesh.control, SERVER.addr(PORT)).map(Http::new).unwrap();

@@ -24,11 +24,11 @@ mod workload;
 pub(crate) use app::{App, Connection, echo, http};
 pub(crate) use destination::Service;
 pub(crate) use http::{Http, Reply, ends};
-pub(crate) use member::{CLIENT, CONTROL, Member, OTHER, SERVER, TRUST_DOMAIN};
+pub(crate) use member::{CLIENT, CONTROL, OTHER, SERVER, TRUST_DOMAIN};
 pub(crate) use mesh::{Mesh, Plan};
 pub(crate) use messages::*;
 pub(crate) use script::Answer;
-pub(crate) use stranger::{Stranger, leaf, transport_header};
+pub(crate) use stranger::{leaf, transport_header};
 pub(crate) use workload::{Workload, connect_from};
 
 /// How long anything that is sure to come may take on a busy machine.

@@ -10,10 +10,9 @@ use linkerd2_proxy_api::destination::{
 };
 use outrigger_mtls::CredentialsWatch;
 use outrigger_testkit::Host;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 
@@ -24,7 +23,6 @@ pub(crate) struct Destination {
     pub profiles: Arc<Script<String, DestinationProfile>>,
     /// What `Get` answers, by `name:port`.
     pub endpoints: Arc<Script<String, Vec<WeightedAddr>>>,
-    next_ip: AtomicU8,
 }
 
 /// A service's address, and its name as `Get` is asked for it.
@@ -43,29 +41,11 @@ impl Destination {
         let endpoints = Arc::new(Script::new(|_: &String| Answer::Fail(Code::NotFound)));
         let api = DestinationServer::new(Scripted { profiles: profiles.clone(), endpoints: endpoints.clone() });
         let served = Served::start(host, DESTINATION.1, credentials, Routes::new(api));
-        Self { served, profiles, endpoints, next_ip: AtomicU8::new(1) }
+        Self { served, profiles, endpoints }
     }
 
-    /// A new service with these endpoints, on an address of its own.
-    pub(crate) fn service(&self, name: &str, endpoints: &[WeightedAddr]) -> Service {
-        let ip = [10, 96, 0, self.next_ip.fetch_add(1, Ordering::Relaxed)];
-        self.service_at((ip, 80).into(), name, false, endpoints)
-    }
-
-    /// As [`Destination::service`], with the port marked opaque.
-    pub(crate) fn opaque_service(&self, name: &str, endpoints: &[WeightedAddr]) -> Service {
-        let ip = [10, 96, 0, self.next_ip.fetch_add(1, Ordering::Relaxed)];
-        self.service_at((ip, 80).into(), name, true, endpoints)
-    }
-
-    /// As [`Destination::service`], or opaque, on an IPv6 address.
-    pub(crate) fn service_v6(&self, name: &str, opaque: bool, endpoints: &[WeightedAddr]) -> Service {
-        let last = self.next_ip.fetch_add(1, Ordering::Relaxed);
-        let ip = Ipv6Addr::new(0xfd96, 0, 0, 0, 0, 0, 0, last.into());
-        self.service_at((ip, 80).into(), name, opaque, endpoints)
-    }
-
-    fn service_at(&self, addr: SocketAddr, name: &str, opaque: bool, endpoints: &[WeightedAddr]) -> Service {
+    /// Makes a service known here; [`super::Mesh::service`] does it at both controllers.
+    pub(super) fn declare(&self, addr: SocketAddr, name: &str, opaque: bool, endpoints: &[WeightedAddr]) -> Service {
         let name = format!("{name}.mixed-env.svc.cluster.local");
         let service = Service { addr, authority: format!("{name}:{}", addr.port()) };
         self.endpoints.set(service.authority.clone(), Answer::Say(endpoints.to_vec()));

@@ -1,15 +1,20 @@
 //! The whole, from set-up to removal.
 
 use super::agent::Agent;
-use super::destination::Destination;
+use super::destination::{Destination, Service};
 use super::member::{CLIENT, CONTROL, CONTROL_V6, Member, SERVER};
+use super::messages::service_policy;
 use super::policy::Policy;
+use super::script::Answer;
 use super::stranger::Stranger;
 use super::workload::{Site, Workload};
+use linkerd2_proxy_api::destination::WeightedAddr;
 use outrigger_testkit::{Capture, Host, Network};
 use std::fs::{self, Permissions};
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, Ordering};
 use tempfile::TempDir;
 
 /// Two workloads, both controllers, the Workload API. Parts end in the order in which they stand here.
@@ -22,6 +27,8 @@ pub(crate) struct Mesh {
     /// A machine without proxy and rules; the controllers are there too.
     pub control: Host,
     site: Site,
+    /// How many there are.
+    services: AtomicU8,
     _program: Option<TempDir>,
     network: Network,
 }
@@ -65,7 +72,8 @@ impl Plan {
         let site = Site { program, socket, anchors, dual_stack: self.dual_stack, env: self.environment() };
         let client = Workload::set_up(&mut network, &CLIENT, &site);
         let server = Workload::set_up(&mut network, &SERVER, &site);
-        let mut mesh = Mesh { client, server, destination, policy, agent, control, site, _program, network };
+        let services = AtomicU8::new(0);
+        let mut mesh = Mesh { client, server, destination, policy, agent, control, site, services, _program, network };
         if !self.without_agent {
             mesh.agent.start();
         }
@@ -101,6 +109,31 @@ impl Mesh {
         workload.start_proxy();
         workload.wait_until_ready();
         workload
+    }
+
+    /// A new service with these endpoints, on an address of its own, known to both controllers.
+    pub(crate) fn service(&self, name: &str, endpoints: &[WeightedAddr]) -> Service {
+        self.declare([10, 96, 0, self.next()].into(), name, false, endpoints)
+    }
+
+    /// As [`Mesh::service`], with the port marked opaque.
+    pub(crate) fn opaque_service(&self, name: &str, endpoints: &[WeightedAddr]) -> Service {
+        self.declare([10, 96, 0, self.next()].into(), name, true, endpoints)
+    }
+
+    /// As [`Mesh::service`] or [`Mesh::opaque_service`], on an IPv6 address.
+    pub(crate) fn service_v6(&self, name: &str, opaque: bool, endpoints: &[WeightedAddr]) -> Service {
+        self.declare([0xfd96, 0, 0, 0, 0, 0, 0, self.next().into()].into(), name, opaque, endpoints)
+    }
+
+    fn declare(&self, ip: IpAddr, name: &str, opaque: bool, endpoints: &[WeightedAddr]) -> Service {
+        let service = self.destination.declare((ip, 80).into(), name, opaque, endpoints);
+        self.policy.outbound.set(service.addr, Answer::Say(service_policy(&service.authority, opaque)));
+        service
+    }
+
+    fn next(&self) -> u8 {
+        self.services.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Starts to record every frame between the machines.

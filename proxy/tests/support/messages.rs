@@ -1,6 +1,8 @@
 //! What a stock controller says, message by message (B.2, B.4, C.2); built by hand, so that no code of ours is on both
 //! ends of the wire.
 
+mod outbound;
+
 use super::member::{Kind, Member};
 use linkerd2_proxy_api::destination::tls_identity::{DnsLikeIdentity, Strategy, UriLikeIdentity};
 use linkerd2_proxy_api::destination::{
@@ -14,6 +16,7 @@ use linkerd2_proxy_api::inbound::{
     Authn, Authz, HttpRoute, Identity, IdentitySuffix, Network, ProxyProtocol, Server, http_route,
 };
 use linkerd2_proxy_api::meta::{Metadata, Resource, metadata};
+pub(crate) use outbound::{egress_fallback, outbound_of_unknown_kind, service_policy, undefined_port_policy};
 use std::net::SocketAddr;
 
 /// An address of which the controller knows nothing.
@@ -73,8 +76,7 @@ pub(crate) fn endpoint_profile(endpoint: WeightedAddr) -> DestinationProfile {
 
 /// The profile of a service's address with a port that it does not declare (B.2.6).
 pub(crate) fn undeclared_port() -> DestinationProfile {
-    let ttl = Some(prost_types::Duration { seconds: 10, nanos: 0 });
-    let budget = RetryBudget { retry_ratio: 0.2, min_retries_per_second: 10, ttl };
+    let budget = RetryBudget { retry_ratio: 0.2, min_retries_per_second: 10, ttl: seconds(10) };
     DestinationProfile { retry_budget: Some(budget), ..DestinationProfile::default() }
 }
 
@@ -97,8 +99,8 @@ pub(crate) fn default_policy(name: &str, of: (Option<Protocol>, Vec<Authz>)) -> 
 
 /// The protocol is detected, for ten seconds at most.
 pub(crate) fn detect(authorizations: Vec<Authz>) -> (Option<Protocol>, Vec<Authz>) {
-    let timeout = Some(prost_types::Duration { seconds: 10, nanos: 0 });
-    let detect = protocol::Detect { timeout, http_routes: vec![default_route()], http_local_rate_limit: None };
+    let detect =
+        protocol::Detect { timeout: seconds(10), http_routes: vec![default_route()], http_local_rate_limit: None };
     (Some(Protocol::Detect(detect)), authorizations)
 }
 
@@ -113,13 +115,21 @@ pub(crate) fn of_unknown_kind(authorizations: Vec<Authz>) -> (Option<Protocol>, 
 }
 
 fn default_route() -> HttpRoute {
+    let rules = vec![http_route::Rule { matches: every_path(), ..http_route::Rule::default() }];
+    HttpRoute { metadata: default_named("default"), rules, ..HttpRoute::default() }
+}
+
+fn every_path() -> Vec<HttpRouteMatch> {
     let path = PathMatch { kind: Some(path_match::Kind::Prefix("/".to_owned())) };
-    let matches = vec![HttpRouteMatch { path: Some(path), ..HttpRouteMatch::default() }];
-    HttpRoute {
-        metadata: Some(Metadata { kind: Some(metadata::Kind::Default("default".to_owned())) }),
-        rules: vec![http_route::Rule { matches, ..http_route::Rule::default() }],
-        ..HttpRoute::default()
-    }
+    vec![HttpRouteMatch { path: Some(path), ..HttpRouteMatch::default() }]
+}
+
+fn default_named(name: &str) -> Option<Metadata> {
+    Some(Metadata { kind: Some(metadata::Kind::Default(name.to_owned())) })
+}
+
+fn seconds(seconds: i64) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds, nanos: 0 })
 }
 
 /// Admits whoever comes, from everywhere.

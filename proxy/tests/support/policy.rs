@@ -8,19 +8,23 @@ use linkerd2_proxy_api::inbound::inbound_server_policies_server::{
     InboundServerPolicies as Api, InboundServerPoliciesServer,
 };
 use linkerd2_proxy_api::inbound::{PortSpec, Server};
+use linkerd2_proxy_api::outbound::outbound_policies_server::{OutboundPolicies as OutboundApi, OutboundPoliciesServer};
+use linkerd2_proxy_api::outbound::{OutboundPolicy, TrafficSpec, traffic_spec};
 use outrigger_mtls::CredentialsWatch;
 use outrigger_testkit::Host;
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 use tonic::service::Routes;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
-/// The controller; unless a test says otherwise every port has the default policy `all-unauthenticated`.
-/// [`Served`]'s methods are its own.
+/// The controller; [`Served`]'s methods are its own.
 pub(crate) struct Policy {
     served: Served,
-    /// What `WatchPort` answers, by port, whoever asks.
+    /// What `WatchPort` answers, by port, whoever asks; by itself the default policy `all-unauthenticated`.
     pub ports: Arc<Script<u16, Server>>,
+    /// What `OutboundPolicies.Watch` answers, by address; by itself it knows none, as of a pod's address.
+    pub outbound: Arc<Script<SocketAddr, OutboundPolicy>>,
 }
 
 impl Policy {
@@ -28,8 +32,10 @@ impl Policy {
         let ports = Arc::new(Script::new(|_: &u16| {
             Answer::Say(default_policy("all-unauthenticated", detect(vec![everyone()])))
         }));
-        let api = InboundServerPoliciesServer::new(Scripted { ports: ports.clone() });
-        Self { served: Served::start(host, POLICY.1, credentials, Routes::new(api)), ports }
+        let outbound = Arc::new(Script::new(|_: &SocketAddr| Answer::Fail(Code::NotFound)));
+        let routes = Routes::new(InboundServerPoliciesServer::new(Inbound(ports.clone())))
+            .add_service(OutboundPoliciesServer::new(Outbound(outbound.clone())));
+        Self { served: Served::start(host, POLICY.1, credentials, routes), ports, outbound }
     }
 
     /// A port's policy from now on.
@@ -46,12 +52,10 @@ impl Deref for Policy {
     }
 }
 
-struct Scripted {
-    ports: Arc<Script<u16, Server>>,
-}
+struct Inbound(Arc<Script<u16, Server>>);
 
 #[tonic::async_trait]
-impl Api for Scripted {
+impl Api for Inbound {
     type WatchPortStream = Messages<Server>;
 
     async fn get_port(&self, _: Request<PortSpec>) -> Result<Response<Server>, Status> {
@@ -61,6 +65,26 @@ impl Api for Scripted {
     async fn watch_port(&self, request: Request<PortSpec>) -> Result<Response<Self::WatchPortStream>, Status> {
         let PortSpec { workload, port } = request.into_inner();
         let port = u16::try_from(port).map_err(|error| Status::invalid_argument(error.to_string()))?;
-        Ok(Response::new(self.ports.stream(port, workload, |policy| vec![policy])))
+        Ok(Response::new(self.0.stream(port, workload, |policy| vec![policy])))
+    }
+}
+
+struct Outbound(Arc<Script<SocketAddr, OutboundPolicy>>);
+
+#[tonic::async_trait]
+impl OutboundApi for Outbound {
+    type WatchStream = Messages<OutboundPolicy>;
+
+    async fn get(&self, _: Request<TrafficSpec>) -> Result<Response<OutboundPolicy>, Status> {
+        Err(Status::unimplemented("proxies watch"))
+    }
+
+    async fn watch(&self, request: Request<TrafficSpec>) -> Result<Response<Self::WatchStream>, Status> {
+        let TrafficSpec { source_workload, target } = request.into_inner();
+        let Some(traffic_spec::Target::Addr(addr)) = target else {
+            return Err(Status::invalid_argument("a proxy that is no gateway asks for addresses"));
+        };
+        let addr = SocketAddr::try_from(addr).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        Ok(Response::new(self.0.stream(addr, source_workload, |policy| vec![policy])))
     }
 }
