@@ -60,11 +60,12 @@ fn unified_from_proto(unified: wire::Unified) -> Result<AccrualKind, InvalidMess
         return Err(InvalidMessage::new("success_rate_threshold", "it is not between 0 and 1"));
     }
     let window = duration_from_proto("decay", unified.decay)?;
-    if window < SHORTEST_WINDOW {
+    let min_requests = unified.min_requests;
+    // A rate of zero ejects nothing, whatever its window.
+    if success_rate > 0.0 && window < SHORTEST_WINDOW {
         return Err(InvalidMessage::new("decay", "it is shorter than 10 ms"));
     }
-    let min_requests = unified.min_requests;
-    if min_requests > MOST_MIN_REQUESTS {
+    if success_rate > 0.0 && min_requests > MOST_MIN_REQUESTS {
         return Err(InvalidMessage::new("min_requests", "it is above 1000000"));
     }
     Ok(AccrualKind::Unified { max_failures: unified.max_consecutive_failures, success_rate, window, min_requests })
