@@ -4,13 +4,20 @@
 //! and it must not be reached, least of all in plaintext. A SPIFFE identity without a server name is readable and
 //! stays an endpoint with `server_name: None`; whoever connects refuses it (A.1.7).
 
+mod http2;
+mod profile;
+
 use crate::InvalidMessage;
+use crate::meta::{meta_from_proto, meta_to_proto};
+use http2::{http2_from_proto, http2_to_proto};
 use linkerd2_proxy_api::{destination as pb, net};
-use outrigger_model::{DnsName, Endpoint, EndpointChange, Identity, Labels, Profile, ProtocolHint, TlsIdentity};
+use outrigger_model::{DnsName, Endpoint, EndpointChange, Identity, Labels, ProtocolHint, TlsIdentity};
 use pb::{protocol_hint::Protocol, tls_identity::Strategy, update::Update as Kind};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+
+pub use profile::{profile_from_proto, profile_to_proto};
 
 /// One `Update` of `Get`, read.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,7 +57,8 @@ pub fn endpoint_to_proto(endpoint: &Endpoint) -> pb::WeightedAddr {
             .authority_override
             .as_deref()
             .map(|authority| pb::AuthorityOverride { authority_override: authority.to_owned() }),
-        ..pb::WeightedAddr::default()
+        http2: endpoint.http2.as_deref().map(http2_to_proto),
+        resource_ref: endpoint.resource.as_ref().map(meta_to_proto),
     }
 }
 
@@ -74,7 +82,9 @@ pub fn endpoint_from_proto(
         hint,
         inbound_port,
         authority_override: authority_override.map(Arc::from),
+        http2: message.http2.map(http2_from_proto).map(Arc::new),
         labels: Arc::new(labels_from_proto(set_labels.iter().chain(&message.metric_labels))),
+        resource: message.resource_ref.and_then(|meta| meta_from_proto(Some(meta)).ok()),
     })
 }
 
@@ -121,32 +131,6 @@ fn add_from_proto(set: pb::WeightedAddrSet) -> DestinationUpdate {
         }
     }
     DestinationUpdate::Add { endpoints, refused }
-}
-
-/// A profile as `GetProfile` sends it (B.4), with Linkerd's default retry budget.
-pub fn profile_to_proto(profile: &Profile) -> pb::DestinationProfile {
-    pb::DestinationProfile {
-        fully_qualified_name: profile.service.as_deref().unwrap_or_default().to_owned(),
-        opaque_protocol: profile.opaque,
-        endpoint: profile.endpoint.as_ref().map(endpoint_to_proto),
-        retry_budget: Some(pb::RetryBudget {
-            retry_ratio: 0.2,
-            min_retries_per_second: 10,
-            ttl: Some(prost_types::Duration { seconds: 10, nanos: 0 }),
-        }),
-        ..pb::DestinationProfile::default()
-    }
-}
-
-/// Reads a profile. An error means that the destination must be refused, not that it is unmeshed. A profile with
-/// neither service nor endpoint is the controller's word for a port that the service does not declare (B.2).
-pub fn profile_from_proto(message: pb::DestinationProfile) -> Result<Profile, InvalidMessage> {
-    let endpoint = message.endpoint.map(|e| endpoint_from_proto(e, &HashMap::new())).transpose();
-    Ok(Profile {
-        service: Some(message.fully_qualified_name).filter(|name| !name.is_empty()).map(Arc::from),
-        opaque: message.opaque_protocol,
-        endpoint: endpoint.map_err(|e| e.within("endpoint"))?,
-    })
 }
 
 fn update(kind: Kind) -> pb::Update {

@@ -98,14 +98,14 @@ pub(crate) fn header_match_from_proto(header: wire::HeaderMatch) -> Result<Heade
     Ok(HeaderMatch { name: header_name(&header.name)?, value })
 }
 
-fn method_to_proto(method: &str) -> HttpMethod {
+pub(crate) fn method_to_proto(method: &str) -> HttpMethod {
     // A method that is no HTTP token matches no request; as unregistered text it still matches none.
     let unregistered = || http_method::Type::Unregistered(method.to_owned());
     let kind = method.parse::<::http::Method>().map_or_else(|_| unregistered(), http_method::Type::from);
     HttpMethod { r#type: Some(kind) }
 }
 
-fn method_from_proto(method: HttpMethod) -> Result<Arc<str>, InvalidMessage> {
+pub(crate) fn method_from_proto(method: HttpMethod) -> Result<Arc<str>, InvalidMessage> {
     ::http::Method::try_from(method).map(|m| m.as_str().into()).map_err(|why| InvalidMessage::new("method", why))
 }
 

@@ -1,17 +1,19 @@
 //! `InboundServerPolicies`: a port's policy (linkerd.md A.3.3, C.2).
 //!
 //! What a message says and the model cannot becomes either an error or something that refuses, never something that
-//! admits. What is only restrictive and not enforced yet (a rate limit) is reported beside the policy.
+//! admits.
 
 mod authorization;
 mod grpc;
 mod http;
+mod limit;
 
 use crate::duration::{duration_from_proto, duration_to_proto};
 use crate::{InvalidMessage, all};
 use authorization::{authorization_from_proto, authorizations_to_proto, meta_from_labels};
+use limit::{limit_from_proto, limit_to_proto, take_limit};
 use linkerd2_proxy_api::inbound::{self, proxy_protocol as wire};
-use outrigger_model::{InboundPolicy, InboundProtocol, InboundRoute};
+use outrigger_model::{InboundPolicy, InboundProtocol, InboundRoute, RateLimit};
 use std::sync::Arc;
 
 /// A policy as `WatchPort` sends it.
@@ -20,47 +22,51 @@ use std::sync::Arc;
 /// without networks admits nobody and is left out: proxies refuse the whole message over it.
 pub fn policy_to_proto(policy: &InboundPolicy) -> inbound::Server {
     inbound::Server {
-        protocol: Some(inbound::ProxyProtocol { kind: Some(protocol_to_proto(&policy.protocol)) }),
+        protocol: Some(inbound::ProxyProtocol {
+            kind: Some(protocol_to_proto(&policy.protocol, policy.rate_limit.as_ref())),
+        }),
         server_ips: Vec::new(),
         authorizations: authorizations_to_proto(&policy.authorizations),
         labels: authorization::labels(&policy.meta),
     }
 }
 
-/// A policy from a `WatchPort` message, and what the message asks for that nothing enforces yet, to be logged.
+/// A policy from a `WatchPort` message.
 ///
 /// An error means that the policy is not understood: the port must then refuse.
-pub fn policy_from_proto(server: inbound::Server) -> Result<(InboundPolicy, Vec<&'static str>), InvalidMessage> {
+pub fn policy_from_proto(server: inbound::Server) -> Result<InboundPolicy, InvalidMessage> {
     let kind = server.protocol.and_then(|p| p.kind);
-    let kind = kind.ok_or_else(|| InvalidMessage::new("protocol.kind", "it is missing or of an unknown kind"))?;
-    let unenforced = if has_rate_limit(&kind) { vec!["local rate limit"] } else { Vec::new() };
-    let policy = InboundPolicy {
+    let mut kind = kind.ok_or_else(|| InvalidMessage::new("protocol.kind", "it is missing or of an unknown kind"))?;
+    let rate_limit =
+        take_limit(&mut kind).map(limit_from_proto).transpose().map_err(|e| e.within("local_rate_limit"))?;
+    Ok(InboundPolicy {
         meta: meta_from_labels(server.labels, "server")?,
         protocol: protocol_from_proto(kind).map_err(|e| e.within("protocol"))?,
         authorizations: all("authorizations", server.authorizations, authorization_from_proto)?,
-    };
-    Ok((policy, unenforced))
+        rate_limit,
+    })
 }
 
-fn protocol_to_proto(protocol: &InboundProtocol) -> wire::Kind {
+fn protocol_to_proto(protocol: &InboundProtocol, limit: Option<&RateLimit>) -> wire::Kind {
     let routes = http::routes_to_proto;
+    let local_rate_limit = limit.map(limit_to_proto);
     match protocol {
         InboundProtocol::Detect { timeout, routes: list } => wire::Kind::Detect(wire::Detect {
             timeout: Some(duration_to_proto(*timeout)),
             http_routes: routes(list),
-            http_local_rate_limit: None,
+            http_local_rate_limit: local_rate_limit,
         }),
         InboundProtocol::Http1 { routes: list } => {
-            wire::Kind::Http1(wire::Http1 { routes: routes(list), local_rate_limit: None })
+            wire::Kind::Http1(wire::Http1 { routes: routes(list), local_rate_limit })
         }
         InboundProtocol::Http2 { routes: list } => {
-            wire::Kind::Http2(wire::Http2 { routes: routes(list), local_rate_limit: None })
+            wire::Kind::Http2(wire::Http2 { routes: routes(list), local_rate_limit })
         }
-        // gRPC messages cannot say every HTTP route. Rather than lose one that restricts, the port is named HTTP/2,
-        // which gRPC is.
+        // gRPC messages can say neither every HTTP route nor a rate limit. Rather than lose what restricts, the port is
+        // named HTTP/2, which gRPC is.
         InboundProtocol::Grpc { routes: list } => match grpc::routes_to_proto(list) {
-            Some(routes) => wire::Kind::Grpc(wire::Grpc { routes }),
-            None => wire::Kind::Http2(wire::Http2 { routes: routes(list), local_rate_limit: None }),
+            Some(routes) if local_rate_limit.is_none() => wire::Kind::Grpc(wire::Grpc { routes }),
+            _ => wire::Kind::Http2(wire::Http2 { routes: routes(list), local_rate_limit }),
         },
         InboundProtocol::Opaque => wire::Kind::Opaque(wire::Opaque {}),
         InboundProtocol::Tls => wire::Kind::Tls(wire::Tls {}),
@@ -85,15 +91,6 @@ fn protocol_from_proto(kind: wire::Kind) -> Result<InboundProtocol, InvalidMessa
 
 fn http_routes(field: &str, routes: Vec<inbound::HttpRoute>) -> Result<Arc<[InboundRoute]>, InvalidMessage> {
     all(field, routes, http::route_from_proto)
-}
-
-fn has_rate_limit(kind: &wire::Kind) -> bool {
-    match kind {
-        wire::Kind::Detect(detect) => detect.http_local_rate_limit.is_some(),
-        wire::Kind::Http1(http1) => http1.local_rate_limit.is_some(),
-        wire::Kind::Http2(http2) => http2.local_rate_limit.is_some(),
-        wire::Kind::Grpc(_) | wire::Kind::Opaque(_) | wire::Kind::Tls(_) => false,
-    }
 }
 
 #[cfg(test)]

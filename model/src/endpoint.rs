@@ -1,9 +1,10 @@
 //! The endpoints of a service, and the difference between two sets of them.
 
-use crate::{DnsName, Identity, Labels};
+use crate::{DnsName, Identity, Labels, Meta};
 use std::cmp::Ordering;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How a meshed endpoint proves itself: the name to ask for and the identity to expect.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +38,38 @@ pub struct Endpoint {
     pub inbound_port: Option<u16>,
     /// `name:port` to put into the transport header instead of the port alone: the endpoint is a gateway.
     pub authority_override: Option<Arc<str>>,
+    /// `None`: the proxy's own configuration.
+    pub http2: Option<Arc<Http2Params>>,
     pub labels: Arc<Labels>,
+    /// The Pod or ExternalWorkload.
+    pub resource: Option<Meta>,
+}
+
+/// How HTTP/2 to an endpoint is spoken. What is `None` is as the proxy's own configuration has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Http2Params {
+    /// In bytes.
+    pub connection_window: Option<u32>,
+    /// In bytes.
+    pub stream_window: Option<u32>,
+    /// Windows follow the connection's throughput, whatever they are set to.
+    pub adaptive_window: bool,
+    pub keep_alive: Option<Http2KeepAlive>,
+    pub max_concurrent_reset_streams: Option<u32>,
+    /// In bytes.
+    pub max_frame_size: Option<u32>,
+    /// In bytes.
+    pub max_send_buffer: Option<u32>,
+}
+
+/// Pings of an HTTP/2 connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Http2KeepAlive {
+    pub interval: Duration,
+    /// Without an answer for so long the connection is dead.
+    pub timeout: Duration,
+    /// Also while there are no requests.
+    pub while_idle: bool,
 }
 
 impl Endpoint {
@@ -53,7 +85,9 @@ impl Endpoint {
             hint: ProtocolHint::Unknown,
             inbound_port: None,
             authority_override: None,
+            http2: None,
             labels: Arc::default(),
+            resource: None,
         }
     }
 }

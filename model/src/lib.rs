@@ -13,7 +13,7 @@ mod refusal;
 mod route;
 mod workload;
 
-pub use endpoint::{Endpoint, EndpointChange, EndpointSet, ProtocolHint, TlsIdentity};
+pub use endpoint::{Endpoint, EndpointChange, EndpointSet, Http2KeepAlive, Http2Params, ProtocolHint, TlsIdentity};
 pub use identity::{DnsName, Identity, InvalidName, InvalidPeer, Peer, SpiffeId, TrustDomain};
 pub use meta::{Labels, Meta};
 pub use outbound::{
@@ -23,8 +23,9 @@ pub use outbound::{
 };
 pub use policy::{
     Authentication, Authorization, DefaultPolicy, IdentityMatch, InboundPolicy, InboundProtocol, NetworkMatch,
+    RateLimit, RateOverride,
 };
-pub use profile::Profile;
+pub use profile::{Profile, ProfileRoute, RequestMatch, ResponseClass, ResponseMatch, RetryBudget, WeightedAuthority};
 pub use refusal::Refusal;
 pub use route::{
     Filter, HeaderMatch, HeaderModifier, HostMatch, InboundRoute, PathMatch, QueryMatch, Ratio, Redirect, RouteMatch,

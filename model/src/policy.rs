@@ -4,6 +4,7 @@ use crate::{InboundRoute, Meta};
 use ipnet::IpNet;
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,28 @@ pub struct InboundPolicy {
     pub protocol: InboundProtocol,
     /// Any one that matches admits. None: nobody may come in.
     pub authorizations: Arc<[Authorization]>,
+    /// For requests that were admitted; `None`: no limit.
+    pub rate_limit: Option<RateLimit>,
+}
+
+/// How many HTTP requests a second are served; each proxy counts for itself (A.3.4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateLimit {
+    pub meta: Meta,
+    /// Of all clients together.
+    pub total: Option<NonZeroU32>,
+    /// Of each client identity; clients without one count as one.
+    pub identity: Option<NonZeroU32>,
+    /// Instead of `identity`.
+    pub overrides: Vec<RateOverride>,
+}
+
+/// Clients with a limit of their own, which they share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateOverride {
+    pub limit: NonZeroU32,
+    /// Identities, matched exactly.
+    pub clients: Arc<[Arc<str>]>,
 }
 
 /// What the port speaks.

@@ -32,6 +32,7 @@ fn server_policy(world: &World, config: &Config, server: &Server, probes: &[&str
             ServerProtocol::Tls => InboundProtocol::Tls,
         },
         authorizations: authorization::of_server(world, config, server),
+        rate_limit: None,
     }
 }
 
@@ -50,5 +51,6 @@ fn default_policy(config: &Config, settings: Settings, probes: &[&str]) -> Inbou
             InboundProtocol::Detect { timeout: DETECT_TIMEOUT, routes: route::defaults(config, probes) }
         },
         authorizations: policy.authorizations(&config.cluster_networks, settings.require_identity),
+        rate_limit: None,
     }
 }

@@ -225,6 +225,6 @@ fn defaults(config: &Config) -> Defaults {
 
 fn compile_default(policy: DefaultPolicy, protocol: InboundProtocol, config: &Config) -> Result<Policy, Refusal> {
     let authorizations = policy.authorizations(&config.inbound.cluster_networks, false);
-    let policy = InboundPolicy { meta: Meta::default_named(policy.as_str()), protocol, authorizations };
+    let policy = InboundPolicy { meta: Meta::default_named(policy.as_str()), protocol, authorizations, rate_limit: None };
     Policy::compile(policy).map_err(|_| Refusal::PolicyInvalid)
 }

@@ -1,7 +1,14 @@
+use super::profile::{budget_from_proto, override_from_proto, route_from_proto};
 use super::*;
+use crate::any::object;
+use outrigger_model::{
+    Http2KeepAlive, Http2Params, Profile, ProfileRoute, RequestMatch, ResponseClass, ResponseMatch, RetryBudget,
+    WeightedAuthority,
+};
 use pb::tls_identity::Strategy;
 use proptest::prelude::*;
 use proptest::strategy::Strategy as Generator;
+use std::time::Duration;
 
 fn identity() -> impl Generator<Value = TlsIdentity> {
     let name = || "[a-z]{1,8}(\\.[a-z0-9_]{1,8}){0,3}".prop_map(|name| name.parse::<DnsName>().unwrap());
@@ -31,17 +38,94 @@ prop_compose! {
         hint in prop_oneof![Just(ProtocolHint::Unknown), Just(ProtocolHint::Http2), Just(ProtocolHint::Opaque)],
         inbound_port in proptest::option::of(1..=u16::MAX),
         authority in proptest::option::of("[a-z]{1,8}:[1-9][0-9]{0,3}"),
-        labels in labels(),
+        (http2, labels) in (proptest::option::of(http2().prop_map(Arc::new)), labels().prop_map(Arc::new)),
+        resource in proptest::option::of(object("Pod")),
     ) -> Endpoint {
         let authority_override = authority.map(Arc::from);
-        Endpoint { addr, weight, tls, hint, inbound_port, authority_override, labels: Arc::new(labels) }
+        Endpoint { addr, weight, tls, hint, inbound_port, authority_override, http2, labels, resource }
     }
 }
 
-fn profile() -> impl Generator<Value = Profile> {
-    let service = proptest::option::of("[a-z]{1,8}\\.svc".prop_map(Arc::from));
-    let fields = (service, any::<bool>(), proptest::option::of(endpoint()));
-    fields.prop_map(|(service, opaque, endpoint)| Profile { service, opaque, endpoint })
+prop_compose! {
+    fn http2()(
+        sizes in proptest::array::uniform5(proptest::option::of(1u32..)),
+        adaptive_window in any::<bool>(),
+        keep_alive in proptest::option::of((duration(), duration(), any::<bool>())),
+    ) -> Http2Params {
+        Http2Params {
+            connection_window: sizes[0],
+            stream_window: sizes[1],
+            adaptive_window,
+            keep_alive: keep_alive.map(|(interval, timeout, while_idle)| Http2KeepAlive { interval, timeout, while_idle }),
+            max_concurrent_reset_streams: sizes[2],
+            max_frame_size: sizes[3],
+            max_send_buffer: sizes[4],
+        }
+    }
+}
+
+fn duration() -> impl Generator<Value = Duration> {
+    (0..100u64, 0..1_000_000_000u32).prop_map(|(seconds, nanos)| Duration::new(seconds, nanos))
+}
+
+fn request() -> impl Generator<Value = RequestMatch> {
+    let one = prop_oneof![
+        "/[a-z.*]{0,4}".prop_map(|path| RequestMatch::Path(path.into())),
+        "GET|POST|[A-Z]{1,5}".prop_map(|method| RequestMatch::Method(method.into())),
+    ];
+    one.prop_recursive(3, 8, 3, |inner| {
+        let some = || proptest::collection::vec(inner.clone(), 0..3);
+        prop_oneof![
+            some().prop_map(RequestMatch::All),
+            some().prop_map(RequestMatch::Any),
+            inner.clone().prop_map(|not| RequestMatch::Not(Box::new(not))),
+        ]
+    })
+}
+
+fn response() -> impl Generator<Value = ResponseMatch> {
+    let one = (100..600u16, 0..100u16).prop_map(|(min, more)| ResponseMatch::Status(min..=min + more));
+    one.prop_recursive(3, 8, 3, |inner| {
+        let some = || proptest::collection::vec(inner.clone(), 0..3);
+        prop_oneof![
+            some().prop_map(ResponseMatch::All),
+            some().prop_map(ResponseMatch::Any),
+            inner.clone().prop_map(|not| ResponseMatch::Not(Box::new(not))),
+        ]
+    })
+}
+
+prop_compose! {
+    fn route()(
+        condition in request(),
+        labels in labels(),
+        classes in proptest::collection::vec((response(), any::<bool>()), 0..3),
+        retryable in any::<bool>(),
+        timeout in proptest::option::of(duration()),
+    ) -> ProfileRoute {
+        let class = |(condition, failure)| ResponseClass { condition, failure };
+        let response_classes = classes.into_iter().map(class).collect();
+        ProfileRoute { condition, labels: Arc::new(labels), response_classes, retryable, timeout }
+    }
+}
+
+prop_compose! {
+    fn profile()(
+        service in proptest::option::of("[a-z]{1,8}\\.svc".prop_map(Arc::from)),
+        opaque in any::<bool>(),
+        endpoint in proptest::option::of(endpoint()),
+        routes in proptest::collection::vec(route(), 0..3),
+        budget in proptest::option::of((0f32..=1000.0, any::<u32>(), 1..=60u64)),
+        overrides in proptest::collection::vec(("[a-z]{1,4}\\.svc:[1-9]", 1u32..), 0..3),
+        (parent, source) in (proptest::option::of(object("Service")), proptest::option::of(object("ServiceProfile"))),
+    ) -> Profile {
+        let budget = budget.map(|(ratio, min_per_second, ttl)| {
+            RetryBudget { ratio, min_per_second, ttl: Duration::from_secs(ttl) }
+        });
+        let to = |(authority, weight): (String, u32)| WeightedAuthority { authority: authority.into(), weight };
+        let overrides = overrides.into_iter().map(to).collect();
+        Profile { service, opaque, endpoint, routes: routes.into(), retry_budget: budget, overrides, parent, source }
+    }
 }
 
 proptest! {
@@ -200,4 +284,79 @@ fn b_2_a_large_set_is_sent_in_messages_that_a_client_takes() {
 #[test]
 fn b_4_a_port_that_the_service_does_not_declare_is_an_empty_profile() {
     assert_eq!(profile_from_proto(pb::DestinationProfile::default()), Ok(Profile::default()));
+}
+
+fn get() -> pb::RequestMatch {
+    use linkerd2_proxy_api::http_types::{HttpMethod, http_method};
+    let method = HttpMethod { r#type: Some(http_method::Type::Registered(0)) };
+    pb::RequestMatch { r#match: Some(pb::request_match::Match::Method(method)) }
+}
+
+fn statuses(min: u32, max: u32) -> pb::ResponseMatch {
+    pb::ResponseMatch { r#match: Some(pb::response_match::Match::Status(pb::HttpStatusRange { min, max })) }
+}
+
+#[test]
+fn b_4_wrong_fields_of_a_route_are_named() {
+    let all = |matches| pb::request_match::Match::All(pb::request_match::Seq { matches });
+    let nested = pb::RequestMatch { r#match: Some(all(vec![get(), pb::RequestMatch::default()])) };
+    let class = |condition| vec![pb::ResponseClass { condition, is_failure: true }];
+    let route = || pb::Route { condition: Some(get()), ..pb::Route::default() };
+    let negative = Some(prost_types::Duration { seconds: -1, nanos: 0 });
+    for (bad, field) in [
+        (pb::Route::default(), "condition"),
+        (pb::Route { condition: Some(pb::RequestMatch::default()), ..route() }, "condition.match"),
+        (pb::Route { condition: Some(nested), ..route() }, "condition.all[1].match"),
+        (pb::Route { response_classes: class(None), ..route() }, "response_classes[0].condition"),
+        (
+            pb::Route { response_classes: class(Some(statuses(500, 400))), ..route() },
+            "response_classes[0].condition.status",
+        ),
+        (
+            pb::Route { response_classes: class(Some(statuses(0, 0))), ..route() },
+            "response_classes[0].condition.status",
+        ),
+        (pb::Route { timeout: negative, ..route() }, "timeout"),
+    ] {
+        assert_eq!(route_from_proto(bad).unwrap_err().field, field);
+    }
+    let one = pb::Route { response_classes: class(Some(statuses(503, 0))), ..route() };
+    let one = route_from_proto(one).unwrap().response_classes;
+    assert_eq!(one, [ResponseClass { condition: ResponseMatch::Status(503..=503), failure: true }]);
+}
+
+#[test]
+fn b_4_wrong_fields_of_a_budget_and_of_an_override_are_named() {
+    let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    let good = pb::RetryBudget { retry_ratio: 0.2, min_retries_per_second: 10, ttl: seconds(10) };
+    assert_eq!(budget_from_proto(good), Ok(RetryBudget::DEFAULT));
+    for (bad, field) in [
+        (pb::RetryBudget { ttl: None, ..good }, "ttl"),
+        (pb::RetryBudget { ttl: seconds(0), ..good }, "ttl"),
+        (pb::RetryBudget { ttl: seconds(61), ..good }, "ttl"),
+        (pb::RetryBudget { retry_ratio: -0.1, ..good }, "retry_ratio"),
+        (pb::RetryBudget { retry_ratio: f32::NAN, ..good }, "retry_ratio"),
+    ] {
+        assert_eq!(budget_from_proto(bad).unwrap_err().field, field);
+    }
+    let to = |authority: &str, weight| {
+        override_from_proto(pb::WeightedDst { authority: authority.into(), weight, backend_ref: None })
+    };
+    assert_eq!(to("web.ns.svc:80", 0).unwrap_err().field, "weight");
+    assert_eq!(to("web ns:80", 1).unwrap_err().field, "authority");
+}
+
+#[test]
+fn b_4_what_only_shapes_the_calls_is_left_out_where_it_cannot_be_read() {
+    let good = pb::Route { condition: Some(get()), ..pb::Route::default() };
+    let nowhere = pb::WeightedDst { authority: String::new(), weight: 1, backend_ref: None };
+    let message = pb::DestinationProfile {
+        fully_qualified_name: "web.ns.svc.cluster.local".into(),
+        routes: vec![pb::Route::default(), good],
+        retry_budget: Some(pb::RetryBudget::default()),
+        dst_overrides: vec![nowhere],
+        ..pb::DestinationProfile::default()
+    };
+    let profile = profile_from_proto(message).unwrap();
+    assert_eq!((profile.routes.len(), profile.retry_budget, profile.overrides.len()), (1, None, 0));
 }

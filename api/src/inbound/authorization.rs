@@ -102,10 +102,13 @@ fn identity_from_proto(Identity { name }: Identity) -> Result<IdentityMatch, Inv
         let prefix: SpiffeId = prefix.parse().map_err(|why| InvalidMessage::new("name", why))?;
         return Ok(IdentityMatch::SpiffePrefix(prefix.as_str().into()));
     }
-    // A name in another spelling than certificates' parsed names must still match them; one that is no name at all
-    // matches nobody and harms nobody.
-    let name = name.parse::<model::Identity>().map_or(name, |identity| identity.as_str().to_owned());
-    Ok(IdentityMatch::Exact(name.into()))
+    Ok(IdentityMatch::Exact(identity_name(name)))
+}
+
+/// A name in another spelling than certificates' parsed names must still match them; one that is no name at all matches
+/// nobody and harms nobody.
+pub(super) fn identity_name(name: String) -> Arc<str> {
+    name.parse::<model::Identity>().map_or(name, |identity| identity.as_str().to_owned()).into()
 }
 
 fn suffix_from_proto(IdentitySuffix { parts }: IdentitySuffix) -> Result<IdentityMatch, InvalidMessage> {

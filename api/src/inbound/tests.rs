@@ -4,15 +4,19 @@ use linkerd2_proxy_api::grpc_route::{GrpcRouteMatch, GrpcRpcMatch};
 use linkerd2_proxy_api::http_route as route;
 use linkerd2_proxy_api::inbound::authn::permit_mesh_tls::{Clients, PermitClientIdentities};
 use linkerd2_proxy_api::inbound::authn::{Permit, PermitMeshTls, PermitUnauthenticated};
+use linkerd2_proxy_api::inbound::http_local_rate_limit::r#override::ClientIdentities;
+use linkerd2_proxy_api::inbound::http_local_rate_limit::{Limit, Override};
 use linkerd2_proxy_api::inbound::{Authn, Authz, HttpLocalRateLimit, Identity, IdentitySuffix, Network};
 use linkerd2_proxy_api::meta::Metadata;
 use outrigger_model::{
-    Authentication, Authorization, Filter, IdentityMatch, Meta, NetworkMatch, PathMatch, Ratio, Redirect, RouteMatch,
-    RouteRule,
+    Authentication, Authorization, Filter, IdentityMatch, Meta, NetworkMatch, PathMatch, RateOverride, Ratio, Redirect,
+    RouteMatch, RouteRule,
 };
 use proptest::collection::vec;
+use proptest::option;
 use proptest::prelude::*;
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 fn server(kind: wire::Kind) -> inbound::Server {
@@ -57,7 +61,7 @@ fn refused_authz(authz: Authz) -> String {
 }
 
 fn identities(authz: Authz) -> Vec<IdentityMatch> {
-    let (policy, _) = policy_from_proto(inbound::Server { authorizations: vec![authz], ..opaque() }).unwrap();
+    let policy = policy_from_proto(inbound::Server { authorizations: vec![authz], ..opaque() }).unwrap();
     match &policy.authorizations[0].authentication {
         Authentication::TlsAuthenticated(matches) => matches.to_vec(),
         other => panic!("{other:?}"),
@@ -107,17 +111,40 @@ fn a_3_3_every_form_of_identity_has_its_meaning() {
 }
 
 #[test]
-fn a_3_4_a_rate_limit_is_reported_not_dropped() {
-    let limit = Some(HttpLocalRateLimit::default());
-    let limited = |kind| policy_from_proto(server(kind)).unwrap().1;
+fn a_3_4_a_rate_limit_is_read_from_every_protocol_that_has_one() {
+    let limit = Some(HttpLocalRateLimit { total: Some(per_second(5)), ..HttpLocalRateLimit::default() });
+    let limited = |kind| policy_from_proto(server(kind)).unwrap().rate_limit.and_then(|limit| limit.total);
     let timeout = Some(prost_types::Duration { seconds: 10, nanos: 0 });
     let detect = wire::Detect { timeout, http_local_rate_limit: limit.clone(), ..wire::Detect::default() };
-    assert_eq!(limited(wire::Kind::Detect(detect)), ["local rate limit"]);
+    assert_eq!(limited(wire::Kind::Detect(detect)), NonZeroU32::new(5));
     let http1 = wire::Http1 { local_rate_limit: limit.clone(), ..wire::Http1::default() };
-    assert_eq!(limited(wire::Kind::Http1(http1)), ["local rate limit"]);
+    assert_eq!(limited(wire::Kind::Http1(http1)), NonZeroU32::new(5));
     let http2 = wire::Http2 { local_rate_limit: limit, ..wire::Http2::default() };
-    assert_eq!(limited(wire::Kind::Http2(http2)), ["local rate limit"]);
-    assert!(limited(wire::Kind::Http1(wire::Http1::default())).is_empty());
+    assert_eq!(limited(wire::Kind::Http2(http2)), NonZeroU32::new(5));
+    assert_eq!(limited(wire::Kind::Http1(wire::Http1::default())), None);
+}
+
+#[test]
+fn a_3_4_zero_is_no_limit_and_clients_are_named_as_certificates_name_them() {
+    let clients = |name: &str| Some(ClientIdentities { identities: vec![Identity { name: name.into() }] });
+    let local_rate_limit = Some(HttpLocalRateLimit {
+        metadata: None,
+        total: Some(per_second(0)),
+        identity: Some(per_second(1)),
+        overrides: vec![
+            Override { limit: Some(per_second(0)), clients: clients("a.example") },
+            Override { limit: Some(per_second(2)), clients: clients("VM.Example.") },
+        ],
+    });
+    let kind = wire::Kind::Http1(wire::Http1 { local_rate_limit, ..wire::Http1::default() });
+    let limit = policy_from_proto(server(kind)).unwrap().rate_limit.unwrap();
+    assert_eq!((limit.total, limit.identity), (None, NonZeroU32::new(1)));
+    let two = NonZeroU32::new(2).unwrap();
+    assert_eq!(limit.overrides, [RateOverride { limit: two, clients: [Arc::from("vm.example")].into() }]);
+}
+
+fn per_second(requests_per_second: u32) -> Limit {
+    Limit { requests_per_second }
 }
 
 #[test]
@@ -126,7 +153,7 @@ fn c_2_filters_that_cannot_be_said_refuse() {
         let rule = inbound::http_route::Rule { filters: vec![inbound::http_route::Filter { kind }], matches: vec![] };
         let route =
             inbound::HttpRoute { metadata: authz(None).metadata, rules: vec![rule], ..inbound::HttpRoute::default() };
-        let (policy, _) =
+        let policy =
             policy_from_proto(server(wire::Kind::Http1(wire::Http1 { routes: vec![route], ..wire::Http1::default() })))
                 .unwrap();
         match policy.protocol {
@@ -161,7 +188,7 @@ fn c_2_grpc_methods_are_paths() {
         let rule = inbound::grpc_route::Rule { matches, filters: vec![] };
         let route =
             inbound::GrpcRoute { metadata: authz(None).metadata, rules: vec![rule], ..inbound::GrpcRoute::default() };
-        let (policy, _) = policy_from_proto(server(wire::Kind::Grpc(wire::Grpc { routes: vec![route] }))).unwrap();
+        let policy = policy_from_proto(server(wire::Kind::Grpc(wire::Grpc { routes: vec![route] }))).unwrap();
         match policy.protocol {
             InboundProtocol::Grpc { routes } => routes[0].rules[0].matches[0].path.clone(),
             other => panic!("{other:?}"),
@@ -187,8 +214,9 @@ fn c_2_a_grpc_port_with_an_http_route_is_sent_as_http2() {
         meta: Meta::object("policy.linkerd.io", "server", "", "srv"),
         protocol: InboundProtocol::Grpc { routes: [route.clone()].into() },
         authorizations: Arc::default(),
+        rate_limit: None,
     };
-    let (received, _) = policy_from_proto(policy_to_proto(&policy)).unwrap();
+    let received = policy_from_proto(policy_to_proto(&policy)).unwrap();
     assert_eq!(received.protocol, InboundProtocol::Http2 { routes: [route].into() });
 }
 
@@ -203,6 +231,7 @@ fn c_2_an_authorization_without_networks_does_not_spoil_the_message() {
         meta: Meta::default_named("d"),
         protocol: InboundProtocol::Opaque,
         authorizations: [nowhere].into(),
+        rate_limit: None,
     };
     assert_eq!(policy_to_proto(&policy).authorizations, []);
 }
@@ -255,6 +284,14 @@ fn routes(
     vec(route, 0..3).prop_map(Into::into)
 }
 
+fn rate_limit() -> impl Strategy<Value = RateLimit> {
+    let limit = || (1u32..).prop_filter_map("zero", NonZeroU32::new);
+    let one = (limit(), vec(text("spiffe://td/[a-z]{1,3}"), 0..3))
+        .prop_map(|(limit, clients)| RateOverride { limit, clients: clients.into() });
+    (object("HTTPLocalRateLimitPolicy"), option::of(limit()), option::of(limit()), vec(one, 0..3))
+        .prop_map(|(meta, total, identity, overrides)| RateLimit { meta, total, identity, overrides })
+}
+
 fn protocol() -> impl Strategy<Value = InboundProtocol> {
     prop_oneof![
         (0u64..100, 0u32..1000, routes(http_match(), http_filter())).prop_map(|(secs, millis, routes)| {
@@ -275,14 +312,20 @@ proptest! {
     #[test]
     fn c_2_what_the_model_says_survives_the_wire(
         name in "[a-z-]{1,6}", by_object: bool, protocol in protocol(), authorizations in authorizations(),
+        rate_limit in option::of(rate_limit()),
     ) {
         let meta = match by_object {
             true => Meta::object("policy.linkerd.io", "server", "", &name),
             false => Meta::default_named(&name),
         };
-        let policy = InboundPolicy { meta, protocol, authorizations };
+        // Neither bytes nor a gRPC message can be limited.
+        let limitable = !matches!(
+            protocol, InboundProtocol::Opaque | InboundProtocol::Tls | InboundProtocol::Grpc { .. }
+        );
+        let rate_limit = rate_limit.filter(|_| limitable);
+        let policy = InboundPolicy { meta, protocol, authorizations, rate_limit };
         let bytes = prost::Message::encode_to_vec(&policy_to_proto(&policy));
         let message: inbound::Server = prost::Message::decode(&*bytes).unwrap();
-        prop_assert_eq!(policy_from_proto(message), Ok((policy, vec![])));
+        prop_assert_eq!(policy_from_proto(message), Ok(policy));
     }
 }

@@ -31,7 +31,7 @@ pub(super) async fn run(args: Args) -> Result<()> {
     let answers = InboundServerPoliciesClient::new(channel).watch_port(asked).await;
     let answers = answers.map_err(|status| refusal(&addr, &status))?.into_inner();
     let see = |newest: &mut Option<InboundPolicy>, message| {
-        *newest = Some(policy_from_proto(message).context("the policy is not understood")?.0);
+        *newest = Some(policy_from_proto(message).context("the policy is not understood")?);
         Ok(())
     };
     let show = |newest: &Option<InboundPolicy>| newest.as_ref().map_or_else(|| (table([""]), Value::Null), show);

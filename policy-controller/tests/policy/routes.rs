@@ -132,6 +132,6 @@ fn c_1_http_routes_of_a_grpc_server_keep_what_they_restrict() {
     let policy = policy(&[&probed(), &grpc, &route("a", GROUP, "name: srv")], 80);
     assert!(matches!(&policy.protocol, InboundProtocol::Grpc { routes } if routes.len() == 1));
     let sent = outrigger_api::inbound::policy_to_proto(&policy);
-    let (received, _) = outrigger_api::inbound::policy_from_proto(sent).unwrap();
+    let received = outrigger_api::inbound::policy_from_proto(sent).unwrap();
     assert_eq!(routes_of(&received), routes_of(&policy));
 }

@@ -87,7 +87,7 @@ async fn code(client: &mut InboundServerPoliciesClient<Channel>, spec: PortSpec)
 
 async fn next(stream: &mut Streaming<Server>) -> Option<Result<InboundPolicy, Status>> {
     let message = timeout(Duration::from_secs(10), stream.message()).await.expect("a message in time");
-    message.transpose().map(|message| message.map(|server| policy_from_proto(server).unwrap().0))
+    message.transpose().map(|message| message.map(|server| policy_from_proto(server).unwrap()))
 }
 
 async fn name(stream: &mut Streaming<Server>) -> String {

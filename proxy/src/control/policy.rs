@@ -50,9 +50,6 @@ async fn read(
 }
 
 fn understood(message: Server) -> Result<PortState, String> {
-    let (policy, unenforced) = policy_from_proto(message).map_err(|error| error.to_string())?;
-    for what in unenforced {
-        tracing::warn!(event = "policy.unenforced", policy = %policy.meta, what, "this proxy does not enforce it yet");
-    }
+    let policy = policy_from_proto(message).map_err(|error| error.to_string())?;
     Ok(PortState::Known(Arc::new(Policy::compile(policy)?)))
 }

@@ -32,6 +32,7 @@ pub(crate) fn policy(default: DefaultPolicy) -> PortState {
         meta: Meta::default_named(default.as_str()),
         protocol: InboundProtocol::Http1 { routes: [route].into() },
         authorizations: default.authorizations(&[], false),
+        rate_limit: None,
     };
     PortState::Known(Arc::new(Policy::compile(policy).unwrap()))
 }
