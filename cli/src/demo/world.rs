@@ -23,7 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const REBALANCING: Duration = Duration::from_secs(30);
 
 /// The guide's ports: where the proxy listens, and what passes it by.
-const REDIRECT: [&str; 8] = [
+const REDIRECT: [&str; 10] = [
+    // The variant that a plain iptables-save shows: the demo says to look there.
+    "--iptables-mode",
+    "plain",
     "--incoming-proxy-port",
     "4143",
     "--outgoing-proxy-port",
