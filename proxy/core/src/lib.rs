@@ -7,4 +7,5 @@ pub mod detect;
 pub mod header;
 pub mod http1;
 pub mod outbound;
+pub mod rate;
 pub mod route;
