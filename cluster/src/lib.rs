@@ -10,6 +10,7 @@ pub mod folder;
 mod identity;
 mod object;
 pub mod parse;
+mod ports;
 mod selector;
 mod world;
 
@@ -17,14 +18,16 @@ pub use cluster_ip::cluster_ips;
 pub use error::{FolderError, ManifestError};
 pub use identity::IdentityNames;
 pub use object::kubernetes::{
-    ContainerPort, EndpointSlice, HttpProbe, Namespace, Pod, PortRef, Protocol, Service, ServicePort, SliceEndpoint,
-    SlicePort, TargetRef,
+    ContainerPort, EndpointSlice, HttpProbe, Namespace, Node, Pod, PortRef, Protocol, Service, ServicePort,
+    SliceEndpoint, SlicePort, TargetRef,
 };
 pub use object::policy::{
     AuthorizationPolicy, Client, HttpRoute, MeshTlsAuthentication, NetworkAuthentication, ObjectRef, ParentRef, Server,
     ServerAuthorization, ServerMatch, ServerProtocol, ServerSelector,
 };
+pub use object::profile::{Override, ServiceProfile};
 pub use object::workload::ExternalWorkload;
 pub use object::{Change, Key, Kind, Meta, Object};
+pub use ports::{InvalidPort, OPAQUE_PORTS, PortLists, PortSet, REQUIRE_IDENTITY_PORTS, SKIP_INBOUND_PORTS};
 pub use selector::{Requirement, Selector};
 pub use world::World;

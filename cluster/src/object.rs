@@ -2,18 +2,21 @@
 
 pub(crate) mod kubernetes;
 pub(crate) mod policy;
+pub(crate) mod profile;
 pub(crate) mod workload;
 
-use kubernetes::{EndpointSlice, Namespace, Pod, Service};
+use crate::PortLists;
+use kubernetes::{EndpointSlice, Namespace, Node, Pod, Service};
 use policy::{
     AuthorizationPolicy, HttpRoute, MeshTlsAuthentication, NetworkAuthentication, Server, ServerAuthorization,
 };
+use profile::ServiceProfile;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use workload::ExternalWorkload;
 
-/// An object's namespace and name. A Namespace's own `namespace` is empty.
+/// An object's namespace and name. The `namespace` of a Namespace or a Node is empty.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     pub namespace: Arc<str>,
@@ -26,7 +29,7 @@ impl Key {
         Self { namespace: namespace.into(), name: name.into() }
     }
 
-    /// A Namespace's key.
+    /// A Namespace's or a Node's key.
     pub fn cluster(name: &str) -> Self {
         Self::new("", name)
     }
@@ -44,6 +47,8 @@ pub struct Meta {
     pub key: Key,
     pub labels: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,
+    /// Parsed from the annotations.
+    pub ports: PortLists,
     pub created: Option<jiff::Timestamp>,
     /// Kind and name of the controlling owner, else of the first.
     pub owner: Option<(String, String)>,
@@ -52,7 +57,8 @@ pub struct Meta {
 impl Meta {
     /// Metadata with nothing but a key.
     pub fn named(key: Key) -> Self {
-        Self { key, labels: BTreeMap::new(), annotations: BTreeMap::new(), created: None, owner: None }
+        let (labels, annotations) = (BTreeMap::new(), BTreeMap::new());
+        Self { key, labels, annotations, ports: PortLists::default(), created: None, owner: None }
     }
 
     /// An annotation's value.
@@ -112,10 +118,12 @@ macro_rules! kinds {
 
 kinds! {
     Namespace(Namespace) "Namespace",
+    Node(Node) "Node",
     Service(Service) "Service",
     Pod(Pod) "Pod",
     EndpointSlice(EndpointSlice) "EndpointSlice",
     ExternalWorkload(ExternalWorkload) "ExternalWorkload",
+    ServiceProfile(ServiceProfile) "ServiceProfile",
     Server(Server) "Server",
     ServerAuthorization(ServerAuthorization) "ServerAuthorization",
     AuthorizationPolicy(AuthorizationPolicy) "AuthorizationPolicy",

@@ -1,19 +1,21 @@
 //! Manifests: text becomes objects, or errors that say where and what to do.
 
+mod annotations;
 mod external_workload;
 mod kubernetes;
 mod policy;
+mod profile;
 mod route;
 mod values;
 
 use crate::document::{self, Node, Tree};
 use crate::error::FieldError;
 use crate::{ManifestError, Object};
-use outrigger_crds::{GATEWAY_GROUP, POLICY_GROUP, WORKLOAD_GROUP};
+use outrigger_crds::{GATEWAY_GROUP, POLICY_GROUP, PROFILE_GROUP, WORKLOAD_GROUP};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
-pub use values::identity_match;
+pub use values::{identity_match, parse_duration};
 
 /// What one file holds.
 #[derive(Debug, Default)]
@@ -22,6 +24,8 @@ pub struct Manifest {
     pub objects: Vec<(Object, u64)>,
     pub skipped: BTreeSet<Skipped>,
     pub errors: Vec<ManifestError>,
+    /// What has no effect in objects that can be used.
+    pub warnings: Vec<ManifestError>,
 }
 
 /// A kind that was left out.
@@ -68,18 +72,21 @@ impl Manifest {
     fn read(&mut self, file: &Path, node: &Node, of: Option<Type<'_>>) {
         let type_ = match type_of(node, of) {
             Ok(type_) => type_,
-            Err(error) => return self.refuse(file, node, None, vec![error]),
+            Err(error) => return self.errors.extend(faults(file, node, None, vec![error])),
         };
         if let Some(items) = type_.kind.strip_suffix("List").zip(node.field("items")) {
             return self.read_list(file, items.1, Type { kind: items.0, ..type_ });
         }
         match object(type_, node) {
-            Ok(Read::Object(object)) => self.objects.push((object, node.line)),
+            Ok(Read::Object(object)) => {
+                self.warnings.extend(faults(file, node, Some(type_.kind), annotations::meaningless(&object)));
+                self.objects.push((object, node.line));
+            }
             Ok(Read::Skipped { not_honoured }) => {
                 let (group, kind) = (type_.group().to_owned(), type_.kind.to_owned());
                 self.skipped.insert(Skipped { group, kind, not_honoured });
             }
-            Err(errors) => self.refuse(file, node, Some(type_.kind), errors),
+            Err(errors) => self.errors.extend(faults(file, node, Some(type_.kind), errors)),
         }
     }
 
@@ -89,23 +96,28 @@ impl Manifest {
             items.iter().for_each(|item| self.read(file, item, of));
         }
     }
+}
 
-    fn refuse(&mut self, file: &Path, node: &Node, kind: Option<&str>, errors: Vec<FieldError>) {
-        let metadata = node.field("metadata");
-        let text = |name| metadata.and_then(|metadata| metadata.text(name));
-        let object = kind.map(|kind| match text("name") {
-            Some(name) if kind == "Namespace" => format!("{kind} {name}"),
-            Some(name) => format!("{kind} {}/{name}", text("namespace").unwrap_or("default")),
-            None => kind.to_owned(),
-        });
-        self.errors.extend(errors.into_iter().map(|error| ManifestError {
-            file: file.to_owned(),
-            line: Some(node.line_of(&error.pointer)).filter(|line| *line > 0),
-            object: object.clone(),
-            field: error.path(),
-            problem: error.problem,
-        }));
-    }
+fn faults(
+    file: &Path,
+    node: &Node,
+    kind: Option<&str>,
+    errors: Vec<FieldError>,
+) -> impl Iterator<Item = ManifestError> {
+    let metadata = node.field("metadata");
+    let text = |name| metadata.and_then(|metadata| metadata.text(name));
+    let object = kind.map(|kind| match text("name") {
+        Some(name) if kind == "Namespace" => format!("{kind} {name}"),
+        Some(name) => format!("{kind} {}/{name}", text("namespace").unwrap_or("default")),
+        None => kind.to_owned(),
+    });
+    errors.into_iter().map(move |error| ManifestError {
+        file: file.to_owned(),
+        line: Some(node.line_of(&error.pointer)).filter(|line| *line > 0),
+        object: object.clone(),
+        field: error.path(),
+        problem: error.problem,
+    })
 }
 
 fn type_of<'a>(node: &'a Node, of: Option<Type<'a>>) -> Result<Type<'a>, FieldError> {
@@ -134,7 +146,6 @@ enum Read {
 const NOT_HONOURED: &[(&str, &str)] = &[
     (POLICY_GROUP, "EgressNetwork"),
     (POLICY_GROUP, "HTTPLocalRateLimitPolicy"),
-    ("linkerd.io", "ServiceProfile"),
     (GATEWAY_GROUP, "GRPCRoute"),
     (GATEWAY_GROUP, "TLSRoute"),
     (GATEWAY_GROUP, "TCPRoute"),
@@ -148,6 +159,7 @@ fn object(type_: Type<'_>, node: &Node) -> Result<Read, Vec<FieldError>> {
     }
     let read: fn(Value) -> Result<Object, FieldError> = match (group, kind) {
         ("", "Namespace") => kubernetes::namespace,
+        ("", "Node") => kubernetes::node,
         ("", "Service") => kubernetes::service,
         ("", "Pod") => kubernetes::pod,
         // Names instead of addresses; no resolver stands behind them yet.
@@ -163,7 +175,10 @@ fn object(type_: Type<'_>, node: &Node) -> Result<Read, Vec<FieldError>> {
         (POLICY_GROUP, "MeshTLSAuthentication") => policy::mesh_tls_authentication,
         (POLICY_GROUP, "NetworkAuthentication") => policy::network_authentication,
         (WORKLOAD_GROUP, "ExternalWorkload") => external_workload::external_workload,
-        (POLICY_GROUP | WORKLOAD_GROUP | "outrigger.dev", _) => return Err(vec![unknown_kind(group, kind)]),
+        (PROFILE_GROUP, "ServiceProfile") => profile::service_profile,
+        (POLICY_GROUP | WORKLOAD_GROUP | PROFILE_GROUP | "outrigger.dev", _) => {
+            return Err(vec![unknown_kind(group, kind)]);
+        }
         _ => return Ok(Read::Skipped { not_honoured: false }),
     };
     let value = node.to_value();

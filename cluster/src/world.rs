@@ -2,7 +2,7 @@
 
 use crate::{
     AuthorizationPolicy, Change, EndpointSlice, ExternalWorkload, HttpRoute, Key, Kind, MeshTlsAuthentication,
-    Namespace, NetworkAuthentication, Object, Pod, Server, ServerAuthorization, Service,
+    Namespace, NetworkAuthentication, Node, Object, Pod, Server, ServerAuthorization, Service, ServiceProfile,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,10 +35,12 @@ macro_rules! world {
 
 world! {
     namespaces: Namespace(Namespace),
+    nodes: Node(Node),
     services: Service(Service),
     pods: Pod(Pod),
     slices: EndpointSlice(EndpointSlice),
     external_workloads: ExternalWorkload(ExternalWorkload),
+    service_profiles: ServiceProfile(ServiceProfile),
     servers: Server(Server),
     server_authorizations: ServerAuthorization(ServerAuthorization),
     authorization_policies: AuthorizationPolicy(AuthorizationPolicy),

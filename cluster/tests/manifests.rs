@@ -45,6 +45,38 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
+#[test]
+fn entries_of_port_lists_without_a_meaning_are_named_and_the_rest_holds() {
+    let annotated = |list: &str, kind: &str, spec: &str| {
+        let annotations =
+            format!("{{config.linkerd.io/opaque-ports: '{list}', config.linkerd.io/skip-inbound-ports: '0'}}");
+        let head =
+            format!("apiVersion: v1\nkind: {kind}\nmetadata: {{name: a, namespace: n, annotations: {annotations}}}");
+        read(&format!("{head}\n{spec}"))
+    };
+    let warnings = |manifest: &Manifest| -> Vec<String> { manifest.warnings.iter().map(ToString::to_string).collect() };
+    let opaque = "m.yaml:3: Service n/a: metadata.annotations.config.linkerd.io/opaque-ports: ";
+    let service = annotated(
+        "one,two,9-8,80",
+        "Service",
+        "spec: {ports: [{port: 80, name: one}, {port: 53, name: two, protocol: UDP}]}",
+    );
+    assert_eq!(
+        warnings(&service),
+        [
+            format!(
+                "{opaque}\"9-8\" is no port; write ports of 1 to 65535, ranges and port names, as in 25,4000-4100,mysql; the rest of the list holds"
+            ),
+            format!("{opaque}\"two\" is not the name of a TCP port here; it has no effect"),
+        ]
+    );
+    let Object::Service(object) = &service.objects[0].0 else { panic!() };
+    assert!(object.meta.ports.opaque.as_ref().unwrap().contains(80));
+    let pod = annotated("web", "Pod", "spec: {containers: [{name: c, ports: [{containerPort: 80, name: web}]}]}");
+    let [warning] = &warnings(&pod)[..] else { panic!("{:?}", pod.warnings) };
+    assert!(warning.contains("skip-inbound-ports") && warning.contains("\"0\" is no port"), "{warning}");
+}
+
 /// The first line of each file says the one error that the file must give, without the file's name.
 #[test]
 fn a_bad_manifest_names_line_object_field_and_fix() {
@@ -272,7 +304,7 @@ fn kinds_that_are_left_out_are_named_and_whether_that_matters() {
                 {apiVersion: v1, kind: ConfigMap}\n---\n{apiVersion: apps/v1, kind: Deployment, spec: 5}\n---\n\
                 {apiVersion: policy.linkerd.io/v1alpha1, kind: EgressNetwork, metadata: {name: a}}\n---\n\
                 {apiVersion: policy.linkerd.io/v1alpha1, kind: HTTPLocalRateLimitPolicy, metadata: {name: a}}\n---\n\
-                {apiVersion: linkerd.io/v1alpha2, kind: ServiceProfile, metadata: {name: a}}\n---\n\
+                {apiVersion: gateway.networking.k8s.io/v1alpha2, kind: UDPRoute, metadata: {name: a}}\n---\n\
                 {apiVersion: gateway.networking.k8s.io/v1, kind: GRPCRoute, metadata: {name: a}}\n---\n\
                 {apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: a}}\n";
     let skipped: Vec<_> = read(text).skipped.into_iter().map(|s| (s.kind, s.not_honoured)).collect();
@@ -281,7 +313,7 @@ fn kinds_that_are_left_out_are_named_and_whether_that_matters() {
         ("Deployment", false),
         ("GRPCRoute", true),
         ("Gateway", false),
-        ("ServiceProfile", true),
+        ("UDPRoute", true),
         ("EgressNetwork", true),
         ("HTTPLocalRateLimitPolicy", true),
     ];

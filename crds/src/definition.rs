@@ -2,7 +2,7 @@
 
 use crate::{
     AuthorizationPolicy, ExternalWorkload, HttpRoute, MeshTlsAuthentication, NetworkAuthentication, Server,
-    ServerAuthorization,
+    ServerAuthorization, ServiceProfile,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::CustomResourceExt;
@@ -44,6 +44,7 @@ pub fn definitions() -> &'static [Definition] {
             server(),
             server_authorization(),
             http_route(),
+            service_profile(),
             Definition::of::<AuthorizationPolicy>(vec![]),
             Definition::of::<MeshTlsAuthentication>(vec![]),
             Definition::of::<NetworkAuthentication>(vec![]),
@@ -110,6 +111,13 @@ fn http_route() -> Definition {
         Older::served("v1beta1", no_weights),
         Older::served("v1beta2", no_timeouts),
     ])
+}
+
+/// v1alpha1 has the same fields, and must have routes.
+fn service_profile() -> Definition {
+    Definition::of::<ServiceProfile>(vec![Older::served("v1alpha1", |version| {
+        part(version, "/schema/openAPIV3Schema/properties/spec").insert("required".into(), json!(["routes"]));
+    })])
 }
 
 /// An older version, made from the storage version.

@@ -36,6 +36,7 @@ fn d_4_groups_kinds_versions_and_short_names() {
     assert_eq!(
         table,
         [
+            "linkerd.io ServiceProfile v1alpha1 v1alpha2* (sp)",
             "policy.linkerd.io AuthorizationPolicy v1alpha1* (authzpolicy)",
             "policy.linkerd.io HTTPRoute v1alpha1 v1beta1 v1beta2 v1beta3* ()",
             "policy.linkerd.io MeshTLSAuthentication v1alpha1* (meshtlsauthn)",
@@ -137,6 +138,12 @@ fn d_4_columns_and_validation() {
         json!([{"required": ["podSelector"]}, {"required": ["externalWorkloadSelector"]}])
     );
     assert_eq!(spec("Server", 3)["properties"]["accessPolicy"]["default"], json!("deny"));
+    assert_eq!(spec("ServiceProfile", 0)["required"], json!(["routes"]));
+    assert_eq!(spec("ServiceProfile", 1).get("required"), None);
+    let route = &spec("ServiceProfile", 1)["properties"]["routes"]["items"];
+    assert_eq!(route["required"], json!(["condition", "name"]));
+    let nested = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    assert_eq!(route["properties"]["condition"]["properties"]["any"]["items"], nested);
     assert_eq!(spec("NetworkAuthentication", 0)["properties"]["networks"]["minItems"], json!(1));
     assert_eq!(
         spec("MeshTLSAuthentication", 0)["oneOf"],

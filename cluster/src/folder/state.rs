@@ -50,6 +50,8 @@ pub(super) struct Folder {
     objects: Snapshot,
     /// Faults that were logged.
     logged: BTreeSet<Fault>,
+    /// Of what has no effect, what was logged.
+    warned: BTreeSet<Fault>,
     skipped: BTreeSet<Skipped>,
 }
 
@@ -79,6 +81,7 @@ impl Folder {
             files: BTreeMap::new(),
             objects: Snapshot::new(),
             logged: BTreeSet::new(),
+            warned: BTreeSet::new(),
             skipped: BTreeSet::new(),
         };
         match folder.look(&Touched::All) {
@@ -186,8 +189,22 @@ impl Folder {
                 file.accepted = file.latest.objects.clone();
             }
         }
+        self.log_warnings();
         self.log_skipped();
         faults
+    }
+
+    /// One line for each thing of each text that has no effect.
+    fn log_warnings(&mut self) {
+        let of_file = |file: &'_ File| -> Vec<Fault> {
+            let fault = |error: &ManifestError| Fault { text: file.text, error: error.clone() };
+            file.latest.warnings.iter().map(fault).collect()
+        };
+        let warnings: BTreeSet<_> = self.files.values().flat_map(of_file).collect();
+        for Fault { error, .. } in warnings.difference(&self.warned) {
+            tracing::warn!(event = "annotation.invalid", "{error}");
+        }
+        self.warned = warnings;
     }
 
     /// Objects that stand twice, if every file but the `kept` ones counts with its latest objects: a fault for each file
@@ -313,6 +330,32 @@ mod tests {
     }
 
     #[test]
+    fn a_list_of_ports_that_means_nothing_is_said_once() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let at = tempfile::TempDir::new().unwrap();
+            let namespace = |list: &str| {
+                let annotations = format!("{{config.linkerd.io/opaque-ports: '{list}'}}");
+                let text =
+                    format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: shop, annotations: {annotations}}}\n");
+                std::fs::write(at.path().join("a.yaml"), text).unwrap();
+            };
+            namespace("mysql,4-2");
+            let (mut folder, _) = Folder::load(at.path().to_owned(), None).unwrap();
+            for (list, said) in [("mysql,4-2", 1), ("mysql", 1), ("mysql,0,-", 3)] {
+                namespace(list);
+                for _ in 0..3 {
+                    folder.refresh(&Touched::All);
+                }
+                assert_eq!(log.count("annotation.invalid"), said, "{list}");
+            }
+            assert_eq!(log.count("a.yaml:3: Namespace shop: metadata.annotations.config.linkerd.io/opaque-ports: "), 3);
+        });
+    }
+
+    #[test]
     fn each_texts_fault_and_each_skipped_kind_are_logged_once() {
         let log = Log::default();
         let writer = log.clone();
@@ -320,9 +363,8 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             let at = tempfile::TempDir::new().unwrap();
             let write = |text: &str| std::fs::write(at.path().join("a.yaml"), text).unwrap();
-            let skipped =
-                "kind: Deployment\napiVersion: apps/v1\n---\nkind: ServiceProfile\napiVersion: linkerd.io/v1alpha2\n";
-            write(&skipped.repeat(2).replace("v1alpha2\nkind", "v1alpha2\n---\nkind"));
+            let skipped = "kind: Deployment\napiVersion: apps/v1\n---\nkind: UDPRoute\napiVersion: gateway.networking.k8s.io/v1\n";
+            write(&skipped.repeat(2).replace("k8s.io/v1\nkind", "k8s.io/v1\n---\nkind"));
             let (mut folder, _) = Folder::load(at.path().to_owned(), None).unwrap();
             assert_eq!((log.count("manifest.skipped"), log.count("manifest.not_honoured")), (1, 1));
             for (text, faults, mended) in [("kind: [", 1, 0), ("kind: [ ", 2, 1), (skipped, 2, 2)] {

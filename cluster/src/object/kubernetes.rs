@@ -27,6 +27,12 @@ pub struct Namespace {
     pub meta: Meta,
 }
 
+/// v1 Node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    pub meta: Meta,
+}
+
 /// v1 Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
@@ -90,6 +96,22 @@ pub struct ContainerPort {
     pub protocol: Protocol,
     /// The port on the node, where the container asks for one.
     pub host_port: Option<u16>,
+}
+
+impl ContainerPort {
+    /// Name and number of each TCP port that has a name.
+    pub fn named(ports: &[Self]) -> impl Iterator<Item = (&str, u16)> + Clone {
+        let tcp = ports.iter().filter(|port| port.protocol == Protocol::Tcp);
+        tcp.filter_map(|port| Some((port.name.as_deref()?, port.port)))
+    }
+}
+
+impl Service {
+    /// Name and number of each TCP port that has a name.
+    pub fn named_ports(&self) -> impl Iterator<Item = (&str, u16)> + Clone {
+        let tcp = self.ports.iter().filter(|port| port.protocol == Protocol::Tcp);
+        tcp.filter_map(|port| Some((port.name.as_deref()?, port.port)))
+    }
 }
 
 /// An HTTP probe that the kubelet sends to the pod's address.

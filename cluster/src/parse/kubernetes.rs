@@ -3,8 +3,8 @@
 use super::values::{address, cluster_wide, is_name, namespaced, not_a_name, port, port_ref, typed};
 use crate::error::FieldError;
 use crate::{
-    ContainerPort, EndpointSlice, HttpProbe, Key, Namespace, Object, Pod, PortRef, Protocol, Service, ServicePort,
-    SliceEndpoint, SlicePort, TargetRef,
+    ContainerPort, EndpointSlice, HttpProbe, Key, Namespace, Node, Object, Pod, PortRef, Protocol, Service,
+    ServicePort, SliceEndpoint, SlicePort, TargetRef,
 };
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
@@ -15,6 +15,11 @@ use std::sync::Arc;
 pub(super) fn namespace(value: Value) -> Result<Object, FieldError> {
     let raw: core::Namespace = typed(value)?;
     Ok(Object::Namespace(Arc::new(Namespace { meta: cluster_wide(raw.metadata)? })))
+}
+
+pub(super) fn node(value: Value) -> Result<Object, FieldError> {
+    let raw: core::Node = typed(value)?;
+    Ok(Object::Node(Arc::new(Node { meta: cluster_wide(raw.metadata)? })))
 }
 
 pub(super) fn service(value: Value) -> Result<Object, FieldError> {

@@ -122,7 +122,8 @@ fn value_match(raw: &crds::ValueMatch, at: &str) -> Result<ValueMatch, FieldErro
     }
 }
 
-fn regex(text: &str, at: &str) -> Result<Arc<str>, FieldError> {
+/// A regular expression as the proxy takes it.
+pub(super) fn regex(text: &str, at: &str) -> Result<Arc<str>, FieldError> {
     let invalid = |error: regex::Error| {
         let why = error.to_string();
         let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();

@@ -1,7 +1,7 @@
 //! The values inside objects: metadata, names, ports, addresses, networks, identities and selectors.
 
 use crate::error::FieldError;
-use crate::{Key, Meta, PortRef, Requirement, Selector};
+use crate::{Key, Meta, PortLists, PortRef, Requirement, Selector};
 use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -12,6 +12,7 @@ use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// Parses an object into its API type.
 pub(super) fn typed<T: DeserializeOwned>(value: Value) -> Result<T, FieldError> {
@@ -57,10 +58,12 @@ fn metadata(meta: ObjectMeta, namespace: &str) -> Result<Meta, FieldError> {
     }
     let owners = meta.owner_references.unwrap_or_default();
     let owner = owners.iter().find(|owner| owner.controller == Some(true)).or_else(|| owners.first());
+    let annotations = meta.annotations.unwrap_or_default();
     Ok(Meta {
         key: Key::new(namespace, &name),
         labels: meta.labels.unwrap_or_default(),
-        annotations: meta.annotations.unwrap_or_default(),
+        ports: PortLists::of(&annotations),
+        annotations,
         created: meta.creation_timestamp.map(|time| time.0),
         owner: owner.map(|owner| (owner.kind.clone(), owner.name.clone())),
     })
@@ -171,6 +174,28 @@ pub(super) fn identities(list: &[String], at: &str) -> Result<Vec<IdentityMatch>
         identity_match(text).map_err(|problem| FieldError::new(format!("{at}/{index}"), problem))
     };
     list.iter().enumerate().map(one).collect()
+}
+
+/// A time: decimal numbers with units, as Go and the Gateway API write it.
+pub(super) fn duration(text: &str, at: &str) -> Result<Duration, FieldError> {
+    let invalid = || FieldError::new(at, format!("{text:?} is no duration; write one such as 300ms, 10s or 1m30s"));
+    parse_duration(text).ok_or_else(invalid)
+}
+
+/// Reads `1h15m30.5s`; the units are h, m, s, ms, us and ns. `None`: it is none.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    const UNITS: [(&str, f64); 7] =
+        [("ns", 1e-9), ("us", 1e-6), ("\u{b5}s", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+    let (mut rest, mut total) = (text, Duration::ZERO);
+    while !rest.is_empty() {
+        let unit = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let end = rest[unit..].find(|c: char| c.is_ascii_digit() || c == '.').map_or(rest.len(), |end| unit + end);
+        let (_, seconds) = UNITS.iter().find(|(name, _)| *name == &rest[unit..end])?;
+        let number: f64 = rest[..unit].parse().ok()?;
+        total = total.checked_add(Duration::try_from_secs_f64(number * seconds).ok()?)?;
+        rest = &rest[end..];
+    }
+    (!text.is_empty()).then_some(total)
 }
 
 /// A label selector.
