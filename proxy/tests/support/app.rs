@@ -4,7 +4,7 @@ use super::http::Messages;
 use outrigger_testkit::{Host, wait_for};
 use parking_lot::{Condvar, Mutex};
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -18,20 +18,23 @@ pub(crate) struct App {
 
 #[derive(Default)]
 struct Record {
-    /// What each connection sent.
     visits: Mutex<Vec<Visit>>,
     open: (Mutex<bool>, Condvar),
     stopped: AtomicBool,
 }
 
-type Visit = Arc<Mutex<Vec<u8>>>;
+/// A connection: where it came from, and what it sent.
+struct Visit {
+    from: SocketAddr,
+    sent: Arc<Mutex<Vec<u8>>>,
+}
 
 /// A connection as the application has it; what it reads is recorded.
 pub(crate) struct Connection {
     pub stream: TcpStream,
     /// The machine's name.
     pub host: String,
-    visit: Visit,
+    sent: Arc<Mutex<Vec<u8>>>,
     record: Arc<Record>,
 }
 
@@ -47,14 +50,15 @@ impl App {
         let app = Self { host: host.clone(), port, record: record.clone() };
         let (host, serve) = (host.name().to_owned(), Arc::new(serve));
         thread::spawn(move || {
-            while let Ok((stream, _)) = listener.accept() {
+            while let Ok((stream, from)) = listener.accept() {
                 if record.stopped.load(Ordering::Acquire) {
                     return;
                 }
-                let visit = Visit::default();
-                record.visits.lock().push(visit.clone());
+                let _ = stream.set_nodelay(true);
+                let sent = Arc::default();
+                record.visits.lock().push(Visit { from, sent: Arc::clone(&sent) });
                 let (host, record, serve) = (host.clone(), record.clone(), serve.clone());
-                let mut connection = Connection { stream, host, visit, record };
+                let mut connection = Connection { stream, host, sent, record };
                 // An error is the other side's end; what it did until then is recorded.
                 thread::spawn(move || serve(&mut connection));
             }
@@ -65,17 +69,16 @@ impl App {
     /// What each connection until now has sent, in the order in which they came.
     pub(crate) fn visits(&self) -> Vec<Vec<u8>> {
         // Connections are accepted in order: once ours is, all before it are.
-        let before = self.record.visits.lock().len();
         let fence = self.connect();
-        let mut own = 0;
-        wait_for("the application to accept", super::PATIENCE, || {
-            own = self.record.visits.lock().len();
-            own > before
-        })
-        .unwrap();
-        drop(fence);
-        self.record.visits.lock().remove(own - 1);
-        self.record.visits.lock().iter().map(|visit| visit.lock().clone()).collect()
+        let own = fence.local_addr().unwrap();
+        let is_fence = |visit: &Visit| visit.from.ip().to_canonical() == own.ip() && visit.from.port() == own.port();
+        let passed = || {
+            let mut visits = self.record.visits.lock();
+            let at = visits.iter().position(is_fence);
+            at.map(|at| visits.remove(at)).is_some()
+        };
+        wait_for("the application to accept", super::PATIENCE, passed).unwrap();
+        self.record.visits.lock().iter().map(|visit| visit.sent.lock().clone()).collect()
     }
 
     /// Everything that was received, as text.
@@ -120,7 +123,7 @@ impl Connection {
 impl Read for Connection {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let n = self.stream.read(bytes)?;
-        self.visit.lock().extend_from_slice(&bytes[..n]);
+        self.sent.lock().extend_from_slice(&bytes[..n]);
         Ok(n)
     }
 }
@@ -143,7 +146,8 @@ pub(crate) fn http(connection: &mut Connection) -> io::Result<()> {
             connection.wait_until_released();
         }
         let body = format!("hello-from-{}", connection.host);
-        write!(connection.stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())?;
+        let response = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        connection.write_all(response.as_bytes())?;
     }
     Ok(())
 }
