@@ -62,7 +62,7 @@ fn statuses_of(world: &World, namespace: &str, mut servers: Vec<&Server>) -> Vec
         for (server, status) in servers.iter().zip(&mut statuses).filter(|(server, _)| matches(server, &workload)) {
             let name = &server.meta.key.name;
             status.workloads += 1;
-            status.port_names.extend(workload.named_ports().map(|(_, name)| name.to_owned()));
+            status.port_names.extend(workload.named_ports().map(|(name, _)| name.to_owned()));
             for port in workload.ports(&server.port) {
                 let ruler = *rulers.entry(port).or_insert(name);
                 let shadowed_by = (ruler != name).then(|| ruler.clone());

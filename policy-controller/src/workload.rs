@@ -1,17 +1,17 @@
 //! Pods and ExternalWorkloads, as policies see them.
 
 use crate::Config;
-use crate::ports::PortSet;
-use outrigger_cluster::{ContainerPort, ExternalWorkload, HttpProbe, Key, Meta, Pod, PortRef, Protocol, World};
+use outrigger_cluster::{
+    ContainerPort, ExternalWorkload, HttpProbe, Key, Meta, Pod, PortRef, PortSet, REQUIRE_IDENTITY_PORTS, World,
+};
 use outrigger_model::{DefaultPolicy, WorkloadKind, WorkloadRef};
 use std::collections::BTreeSet;
+use std::str::FromStr;
 
 /// Marks pods that have a proxy (C.1).
 const MESHED: &str = "linkerd.io/control-plane-ns";
 
 pub(crate) const DEFAULT_POLICY: &str = "config.linkerd.io/default-inbound-policy";
-const OPAQUE_PORTS: &str = "config.linkerd.io/opaque-ports";
-const REQUIRE_IDENTITY: &str = "config.linkerd.io/proxy-require-identity-inbound-ports";
 
 /// A workload with a proxy.
 pub(crate) struct Workload<'a> {
@@ -70,14 +70,13 @@ impl<'a> Workload<'a> {
     pub(crate) fn ports(&self, port: &PortRef) -> BTreeSet<u16> {
         match port {
             PortRef::Number(number) => [*number].into(),
-            PortRef::Name(name) => self.named_ports().filter(|(_, n)| n == name).map(|(number, _)| number).collect(),
+            PortRef::Name(name) => self.named_ports().filter(|(n, _)| n == name).map(|(_, number)| number).collect(),
         }
     }
 
-    /// Number and name of each TCP port that has a name.
-    pub(crate) fn named_ports(&self) -> impl Iterator<Item = (u16, &'a str)> {
-        let tcp = self.ports.iter().filter(|port| port.protocol == Protocol::Tcp);
-        tcp.filter_map(|port| Some((port.port, port.name.as_deref()?)))
+    /// Name and number of each TCP port that has a name.
+    pub(crate) fn named_ports(&self) -> impl Iterator<Item = (&'a str, u16)> + use<'a> {
+        ContainerPort::named(self.ports)
     }
 
     /// The paths that HTTP probes ask for at the port, without query.
@@ -88,62 +87,51 @@ impl<'a> Workload<'a> {
 
     /// What holds at the port without a Server. An annotation that cannot be read denies.
     pub(crate) fn settings(&self, world: &World, config: &Config, port: u16) -> Settings {
-        let annotations = Annotations::of(self.meta, world);
-        let names = || self.named_ports().filter(move |(number, _)| *number == port).map(|(_, name)| name);
-        let opaque = annotations.value(OPAQUE_PORTS).map(|list| PortSet::read(list).0);
-        let (policy, require_identity) = match (annotations.default_policy(), annotations.require_identity()) {
-            (Ok(policy), Ok(ports)) => (policy, ports.is_some_and(|ports| ports.contains(port, names()))),
+        let (default_policy, require_identity) = (default_policy(self.meta, world), require_identity(self.meta, world));
+        let (policy, require_identity) = match (default_policy, require_identity) {
+            (Ok(policy), Ok(ports)) => {
+                (policy, ports.is_some_and(|ports| ports.contains_named(port, self.named_ports())))
+            }
             _ => (Some(DefaultPolicy::Deny), false),
         };
+        let opaque = world.ports_of(self.meta, |lists| lists.opaque.as_ref());
         Settings {
             policy: policy.unwrap_or(config.default_policy),
-            opaque: opaque.as_ref().unwrap_or(&config.opaque_ports).contains(port, names()),
+            opaque: opaque.unwrap_or(&config.opaque_ports).contains_named(port, self.named_ports()),
             require_identity,
         }
     }
 }
 
-/// A workload's annotations, over its namespace's.
-struct Annotations<'a> {
-    own: &'a Meta,
-    namespace: Option<&'a Meta>,
+/// What follows from an annotation that cannot be read.
+const DENIES: &str = "every port without a Server denies";
+
+/// Of the workload itself, else of its namespace.
+fn default_policy(own: &Meta, world: &World) -> Result<Option<DefaultPolicy>, InvalidAnnotation> {
+    let namespace = || world.namespaces.get(&Key::cluster(&own.key.namespace));
+    let inherited = || namespace().and_then(|namespace| namespace.meta.annotation(DEFAULT_POLICY));
+    own.annotation(DEFAULT_POLICY).or_else(inherited).map(parse_policy).transpose()
 }
 
-impl<'a> Annotations<'a> {
-    fn of(own: &'a Meta, world: &'a World) -> Self {
-        let namespace = world.namespaces.get(&Key::cluster(&own.key.namespace)).map(|namespace| &namespace.meta);
-        Self { own, namespace }
-    }
-
-    fn default_policy(&self) -> Result<Option<DefaultPolicy>, InvalidAnnotation> {
-        self.parsed(DEFAULT_POLICY, "every port without a Server denies")
-    }
-
-    fn require_identity(&self) -> Result<Option<PortSet>, InvalidAnnotation> {
-        self.parsed(REQUIRE_IDENTITY, "every port without a Server denies")
-    }
-
-    fn opaque_ports(&self) -> Result<Option<PortSet>, InvalidAnnotation> {
-        self.parsed(OPAQUE_PORTS, "the rest of the list holds")
-    }
-
-    fn value(&self, name: &str) -> Option<&'a str> {
-        self.own.annotation(name).or_else(|| self.namespace.and_then(|namespace| namespace.annotation(name)))
-    }
-
-    fn parsed<T>(&self, name: &'static str, consequence: &'static str) -> Result<Option<T>, InvalidAnnotation>
-    where
-        T: std::str::FromStr<Err: ToString>,
-    {
-        let parsed = self.value(name).map(|value| value.trim().parse()).transpose();
-        parsed.map_err(|why: T::Err| InvalidAnnotation { name, why: why.to_string(), consequence })
-    }
+fn parse_policy(text: &str) -> Result<DefaultPolicy, InvalidAnnotation> {
+    let invalid = |why: String| InvalidAnnotation { name: DEFAULT_POLICY, why, consequence: DENIES };
+    text.trim().parse().map_err(|why: <DefaultPolicy as FromStr>::Err| invalid(why.to_string()))
 }
 
-/// The annotations of an object itself that say nothing: of a Namespace, a Pod or an ExternalWorkload.
+/// Of the workload itself, else of its namespace.
+fn require_identity<'a>(own: &'a Meta, world: &'a World) -> Result<Option<&'a PortSet>, InvalidAnnotation> {
+    world.ports_of(own, |lists| lists.require_identity.as_ref()).map(valid_ports).transpose()
+}
+
+/// An entry that cannot be read might be the one that matters.
+fn valid_ports(ports: &PortSet) -> Result<&PortSet, InvalidAnnotation> {
+    let invalid = |why: String| InvalidAnnotation { name: REQUIRE_IDENTITY_PORTS, why, consequence: DENIES };
+    ports.invalid().first().map_or(Ok(ports), |entry| Err(invalid(entry.to_string())))
+}
+
+/// The annotations of an object itself that say nothing and so deny: of a Namespace, a Pod or an ExternalWorkload.
 pub(crate) fn invalid_annotations(own: &Meta) -> Vec<InvalidAnnotation> {
-    let annotations = Annotations { own, namespace: None };
-    let results =
-        [annotations.default_policy().err(), annotations.require_identity().err(), annotations.opaque_ports().err()];
-    results.into_iter().flatten().collect()
+    let policy = own.annotation(DEFAULT_POLICY).map(parse_policy).and_then(Result::err);
+    let ports = own.ports.require_identity.as_ref().map(valid_ports).and_then(Result::err);
+    policy.into_iter().chain(ports).collect()
 }
