@@ -21,7 +21,7 @@ use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use outrigger_proxy_core::route::{Head, host_of};
+use outrigger_proxy_core::route::Head;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -127,10 +127,14 @@ impl Head for Http2Head<'_> {
         self.0.method.as_str()
     }
 
+    fn scheme(&self) -> &str {
+        self.0.uri.scheme_str().unwrap_or("http")
+    }
+
     /// Of `:authority`, else of the Host field.
-    fn host(&self) -> Option<&str> {
+    fn authority(&self) -> Option<&str> {
         let authority = self.0.uri.authority().map(|authority| authority.as_str());
-        authority.or_else(|| self.0.headers.get("host")?.to_str().ok()).map(host_of)
+        authority.or_else(|| self.0.headers.get("host")?.to_str().ok())
     }
 
     fn path(&self) -> &str {

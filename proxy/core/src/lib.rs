@@ -4,6 +4,7 @@
 pub mod authorize;
 pub mod balance;
 pub mod detect;
+pub mod filter;
 pub mod header;
 pub mod http1;
 pub mod outbound;

@@ -10,8 +10,14 @@ use thiserror::Error;
 /// What a route may ask of a request, in any version of HTTP.
 pub trait Head {
     fn method(&self) -> &str;
+    /// `http`, unless the request says otherwise.
+    fn scheme(&self) -> &str;
+    /// The host that is asked for, perhaps with a port.
+    fn authority(&self) -> Option<&str>;
     /// The host that is asked for, without port.
-    fn host(&self) -> Option<&str>;
+    fn host(&self) -> Option<&str> {
+        self.authority().map(host_of)
+    }
     /// Without query.
     fn path(&self) -> &str;
     /// Without question mark.

@@ -1,7 +1,7 @@
 //! A request's head.
 
 use super::{Fields, Framing, Hop, Invalid, bare_lf, hop, parse_error, put, stays_here, unfinished};
-use crate::route::{Head, host_of};
+use crate::route::Head;
 use httparse::{Header, Status};
 
 /// A request's head, borrowed from the bytes it was read from.
@@ -100,13 +100,19 @@ impl Head for Request<'_, '_> {
         self.method
     }
 
+    fn scheme(&self) -> &str {
+        match self.target.split_once("://") {
+            Some((scheme, _)) if !scheme.contains('/') => scheme,
+            _ => "http",
+        }
+    }
+
     /// Of an absolute target, else of the Host field (RFC 9112 §3.2.2).
-    fn host(&self) -> Option<&str> {
-        let authority = match self.target.split_once("://") {
+    fn authority(&self) -> Option<&str> {
+        match self.target.split_once("://") {
             Some((scheme, rest)) if !scheme.contains('/') => rest.split(['/', '?']).next(),
             _ => self.values("host").next().and_then(text),
-        };
-        authority.map(host_of)
+        }
     }
 
     fn path(&self) -> &str {
