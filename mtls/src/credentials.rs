@@ -17,7 +17,7 @@ use thiserror::Error;
 use webpki::{KeyUsage, anchor_from_trusted_cert};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::handshake::Alpn;
+use crate::alpn::Alpn;
 use crate::verify::{Rejected, Roots, VerifyClient, VerifyServer};
 
 /// An X.509-SVID as the Workload API sends it: DER certificates, the leaf first, and the leaf's key in PKCS#8 DER.

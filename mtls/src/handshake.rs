@@ -11,28 +11,9 @@ use rustls::{CertificateError, OtherError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
+use crate::alpn::{Alpn, TRANSPORT_HEADER};
 use crate::credentials::Credentials;
 use crate::verify::{self, Rejected, VerifyServer};
-
-/// What to offer or accept as application protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Alpn {
-    /// No ALPN extension.
-    None,
-    /// Exactly `transport.l5d.io/v1` (reference A.1.3).
-    TransportHeader,
-}
-
-const TRANSPORT_HEADER: &[u8] = b"transport.l5d.io/v1";
-
-impl Alpn {
-    pub(crate) fn protocols(self) -> Vec<Vec<u8>> {
-        match self {
-            Self::None => vec![],
-            Self::TransportHeader => vec![TRANSPORT_HEADER.to_vec()],
-        }
-    }
-}
 
 /// A handshake that was refused, by whom and why.
 #[derive(Debug, thiserror::Error)]

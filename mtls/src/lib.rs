@@ -7,6 +7,7 @@
 //! A [`Credentials`] is one immutable snapshot: an SVID, its key, one root set per trust domain. Whatever changes makes
 //! a new snapshot for new handshakes; connections that exist keep the keys that they agreed on.
 
+mod alpn;
 mod credentials;
 pub mod grpc;
 mod handshake;
@@ -16,8 +17,9 @@ mod source;
 mod verify;
 pub mod workload_api;
 
+pub use alpn::Alpn;
 pub use credentials::{Bundles, Credentials, InvalidSvid, Svid};
-pub use handshake::{Accepted, Alpn, Connected, TlsError, accept, connect};
+pub use handshake::{Accepted, Connected, TlsError, accept, connect};
 pub use source::{AnchorsFileError, InvalidAnchors, WorkloadApi, credentials_of, parse_anchors};
 pub use tokio_rustls::TlsStream;
 

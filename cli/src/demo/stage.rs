@@ -1,18 +1,14 @@
 //! Playing from set-up to removal, whatever happens in between.
 
 use super::report::{Outcome, Report};
-use super::world::World;
+use super::world::{Stage, World};
 use super::{Play, acts, binaries, issuer, progress::Progress, requirements};
 use anyhow::{Context as _, Result};
 use outrigger_testkit::{Network, Program};
-use parking_lot::Mutex;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::signal::unix::{SignalKind, signal};
-
-/// The network, in reach of whoever has to remove it: the play at its end, or a signal in its midst.
-pub(crate) type Stage = Mutex<Option<Network>>;
 
 impl Play {
     /// The program as it has to be started: with --keep it stays after our end.

@@ -7,11 +7,11 @@ use super::load::Tally;
 use super::manifests::Manifests;
 use super::progress::Progress;
 use super::running::Running;
-use super::stage::Stage;
 use super::traffic::{self, Load};
 use super::{Play, admin};
 use anyhow::{Context as _, Result, bail};
 use outrigger_testkit::{Capture, Host, Network, Process, Program};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -36,6 +36,9 @@ const REDIRECT: [&str; 10] = [
     "--outbound-ports-to-ignore",
     "4567,4568",
 ];
+
+/// The network, in reach of whoever has to remove it: the play at its end, or a signal in its midst.
+pub(crate) type Stage = Mutex<Option<Network>>;
 
 /// Everything that runs.
 pub(crate) struct World<'a> {
