@@ -15,8 +15,9 @@ use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::CredentialsWatch;
+use crate::alpn::Alpn;
 use crate::grpc::Duplex;
-use crate::handshake::{Alpn, TlsError, connect};
+use crate::handshake::{TlsError, connect};
 
 /// Where a control-plane service listens, and the name that it must prove.
 #[derive(Debug, Clone, PartialEq, Eq)]

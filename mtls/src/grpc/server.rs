@@ -17,8 +17,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
 use crate::CredentialsWatch;
+use crate::alpn::Alpn;
 use crate::grpc::Duplex;
-use crate::handshake::{Alpn, TlsError, accept};
+use crate::handshake::{TlsError, accept};
 
 /// Who asks, in the extensions of each `tonic::Request`.
 #[derive(Debug, Clone, PartialEq, Eq)]
