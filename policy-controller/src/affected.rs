@@ -1,4 +1,4 @@
-//! Which workloads' policies a change may touch.
+//! Which workloads' inbound policies a change may touch, and where problems may come or go.
 
 use outrigger_cluster::{Change, Key, Kind, World};
 use outrigger_model::{WorkloadKind, WorkloadRef};
@@ -11,6 +11,8 @@ pub(crate) struct Affected {
     /// Every workload of these namespaces.
     pub(crate) namespaces: BTreeSet<Arc<str>>,
     pub(crate) workloads: BTreeSet<WorkloadRef>,
+    /// Where a Service changed: it has problems of its own, and no part in inbound policies.
+    services: BTreeSet<Arc<str>>,
 }
 
 impl Affected {
@@ -40,7 +42,8 @@ impl Affected {
             Kind::MeshTlsAuthentication | Kind::NetworkAuthentication => {
                 self.namespaces.extend(namespaces_requiring(world, kind, key));
             }
-            Kind::Service | Kind::EndpointSlice => {}
+            Kind::Service => _ = self.services.insert(key.namespace.clone()),
+            Kind::EndpointSlice | Kind::Node | Kind::ServiceProfile => {}
         }
     }
 
@@ -48,9 +51,10 @@ impl Affected {
         self.workloads.contains(workload) || self.namespaces.contains(&workload.namespace)
     }
 
-    /// The namespaces in which something is affected.
-    pub(crate) fn all_namespaces(&self) -> BTreeSet<&Arc<str>> {
-        self.namespaces.iter().chain(self.workloads.iter().map(|workload| &workload.namespace)).collect()
+    /// The namespaces whose Servers' statuses and problems may be others now.
+    pub(crate) fn reported(&self) -> BTreeSet<&Arc<str>> {
+        let workloads = self.workloads.iter().map(|workload| &workload.namespace);
+        self.namespaces.iter().chain(&self.services).chain(workloads).collect()
     }
 }
 

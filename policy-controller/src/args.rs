@@ -1,9 +1,9 @@
 //! The command line.
 
-use crate::{Config, PortSet};
+use crate::Config;
 use clap::Parser;
 use ipnet::IpNet;
-use outrigger_cluster::IdentityNames;
+use outrigger_cluster::{IdentityNames, PortSet};
 use outrigger_controller::Flags;
 use outrigger_model::{DefaultPolicy, TrustDomain};
 use std::net::SocketAddr;
@@ -29,7 +29,13 @@ pub struct Args {
     /// Trust domain of the SPIFFE ids of ServiceAccounts
     #[arg(long, value_name = "DOMAIN", default_value = "root.linkerd.cluster.local")]
     pub spiffe_trust_domain: TrustDomain,
-    /// What the policies cluster-authenticated and cluster-unauthenticated call the cluster
+    /// Domain of the names of Services
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    pub cluster_domain: String,
+    /// Where Services without clusterIP get a stable one, the same as from the destination controller
+    #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/12")]
+    pub service_cidr: IpNet,
+    /// What the policies cluster-authenticated and cluster-unauthenticated call the cluster; other addresses are outside
     #[arg(
         long,
         value_name = "CIDRS",
@@ -41,7 +47,7 @@ pub struct Args {
     #[arg(long, value_name = "POLICY", default_value = "all-unauthenticated")]
     pub default_policy: DefaultPolicy,
     /// Ports without protocol detection, unless an annotation says otherwise
-    #[arg(long, value_name = "PORTS", default_value = "25,587,3306,4444,5432,6379,9300,11211")]
+    #[arg(long, value_name = "PORTS", value_parser = PortSet::numbers, default_value = "25,587,3306,4444,5432,6379,9300,11211")]
     pub default_opaque_ports: PortSet,
     /// Where the kubelets' probes come from
     #[arg(long, value_name = "CIDRS", value_delimiter = ',', default_value = "0.0.0.0/0,::/0")]
@@ -57,6 +63,7 @@ impl Args {
                 identity_domain: self.identity_domain.clone(),
                 trust_domain: self.spiffe_trust_domain.clone(),
             },
+            cluster_domain: self.cluster_domain.to_ascii_lowercase(),
             cluster_networks: self.cluster_networks.clone(),
             default_policy: self.default_policy,
             opaque_ports: self.default_opaque_ports.clone(),

@@ -1,12 +1,13 @@
-//! The objects, and the newest policy of each port that somebody watches.
+//! The objects, and the newest policy of each port and each destination that somebody watches.
 
 use crate::affected::Affected;
 use crate::metrics::Metrics;
+use crate::outbound::{Addresses, Destination, NoPolicy, Watches, outbound_policy};
 use crate::problem::{Problem, problems};
 use crate::server::{ServerStatus, statuses};
 use crate::{Config, policy};
 use outrigger_cluster::{Change, World};
-use outrigger_model::{Identity, InboundPolicy, WorkloadRef};
+use outrigger_model::{Identity, InboundPolicy, OutboundPolicy, WorkloadRef};
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,7 +26,9 @@ pub struct Index {
 #[derive(Debug, Default)]
 struct State {
     world: World,
+    addresses: Addresses,
     ports: BTreeMap<(WorkloadRef, u16), Watched>,
+    destinations: Watches,
     /// By namespace.
     servers: BTreeMap<Arc<str>, Vec<ServerStatus>>,
     /// By namespace; what was logged already.
@@ -52,14 +55,18 @@ impl Index {
     pub fn apply(&self, changes: &[Change]) {
         let mut state = self.state.write();
         let state = &mut *state;
+        let mut touched = BTreeSet::new();
         for change in changes {
-            state.world.apply(change);
+            state.addresses.apply(&mut state.world, change, &mut touched);
         }
+        state.destinations.refresh(&touched, |destination| {
+            outbound_policy(&state.world, &self.config, &state.addresses, destination)
+        });
         let affected = Affected::by(&state.world, changes);
         state.ports.retain(|(workload, port), watched| {
             !affected.contains(workload) || watched.refresh(&state.world, &self.config, workload, *port)
         });
-        for namespace in affected.all_namespaces() {
+        for namespace in affected.reported() {
             self.report(state, namespace);
         }
         self.complete.send_if_modified(|complete| !std::mem::replace(complete, true));
@@ -86,6 +93,25 @@ impl Index {
         let (sender, receiver) = watch::channel(Arc::new(policy));
         state.ports.insert(key, Watched { policy: sender, identities });
         Some(receiver)
+    }
+
+    /// The policy of a destination.
+    pub fn outbound_policy(&self, destination: &Destination) -> Result<OutboundPolicy, NoPolicy> {
+        let state = self.state.read();
+        outbound_policy(&state.world, &self.config, &state.addresses, destination)
+    }
+
+    /// The newest policy of a destination, and each one after it until there is none.
+    pub fn watch_outbound(&self, destination: &Destination) -> Result<watch::Receiver<Arc<OutboundPolicy>>, NoPolicy> {
+        let mut state = self.state.write();
+        let state = &mut *state;
+        let policy = || outbound_policy(&state.world, &self.config, &state.addresses, destination);
+        state.destinations.follow(destination, policy)
+    }
+
+    /// What policies are computed with.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// Any one of these may ask for the workload's policies. `None`: there is no such workload.
@@ -148,13 +174,18 @@ impl Watched {
             return false;
         }
         let Some(next) = policy(world, config, workload, port) else { return false };
-        self.policy.send_if_modified(|last| {
-            let differs = **last != next;
-            if differs {
-                *last = Arc::new(next);
-            }
-            differs
-        });
+        publish(&self.policy, next);
         true
     }
+}
+
+/// Tells watchers of a policy that differs from the last.
+pub(crate) fn publish<P: PartialEq>(policies: &watch::Sender<Arc<P>>, next: P) {
+    policies.send_if_modified(|last| {
+        let differs = **last != next;
+        if differs {
+            *last = Arc::new(next);
+        }
+        differs
+    });
 }

@@ -10,7 +10,8 @@ use prometheus_client::registry::Registry;
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
     selected: Family<Server, Gauge>,
-    streams: Gauge,
+    inbound: Gauge,
+    outbound: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -29,7 +30,9 @@ impl Metrics {
         let metrics = Self::default();
         let help = "Ports of workloads that a Server selects and no other Server takes from it; 0: it has no effect";
         registry.register("server_selected_ports", help, metrics.selected.clone());
-        registry.register("inbound_policy_streams", "Open WatchPort streams", metrics.streams.clone());
+        registry.register("inbound_policy_streams", "Open WatchPort streams", metrics.inbound.clone());
+        let help = "Open streams of outbound policies";
+        registry.register("outbound_policy_streams", help, metrics.outbound.clone());
         metrics
     }
 
@@ -44,9 +47,19 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn stream(&self) -> OpenStream {
-        self.streams.inc();
-        OpenStream(self.streams.clone())
+    pub(crate) fn inbound_stream(&self) -> OpenStream {
+        OpenStream::new(&self.inbound)
+    }
+
+    pub(crate) fn outbound_stream(&self) -> OpenStream {
+        OpenStream::new(&self.outbound)
+    }
+}
+
+impl OpenStream {
+    fn new(open: &Gauge) -> Self {
+        open.inc();
+        Self(open.clone())
     }
 }
 

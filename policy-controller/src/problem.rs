@@ -2,6 +2,7 @@
 
 use crate::Config;
 use crate::authorization::{Ignored, Target, authorization_policy};
+use crate::outbound;
 use crate::route::{self, NotAccepted};
 use crate::server::ServerStatus;
 use crate::workload::{DEFAULT_POLICY, InvalidAnnotation, Workload, invalid_annotations};
@@ -117,9 +118,14 @@ fn of_target(world: &World, namespace: &str, target: Result<Target<'_>, Ignored>
 fn annotations(world: &World, namespace: &str) -> impl Iterator<Item = Problem> {
     let own = world.namespaces.get(&Key::cluster(namespace)).map(|object| ("Namespace", &object.meta));
     let workloads = Workload::all(world, namespace).map(|workload| (kind(&workload), workload.meta));
-    own.into_iter().chain(workloads).flat_map(|(kind, meta)| {
+    let own = own.into_iter().chain(workloads).flat_map(|(kind, meta)| {
         invalid_annotations(meta).into_iter().map(move |invalid| problem(kind, &meta.key, What::Annotation(invalid)))
-    })
+    });
+    let services = World::in_namespace(&world.services, namespace).flat_map(|service| {
+        let invalid = outbound::invalid_annotations(&service.meta);
+        invalid.map(|invalid| problem("Service", &service.meta.key, What::Annotation(invalid)))
+    });
+    own.chain(services)
 }
 
 fn kind(workload: &Workload<'_>) -> &'static str {

@@ -1,6 +1,7 @@
 //! The running controller: sockets, credentials, the stream of changes, and the end.
 
 use anyhow::{Context, anyhow};
+use ipnet::IpNet;
 use outrigger_cluster::folder;
 use outrigger_controller::{Stop, grpc_addr, listen, readiness, until_stopped};
 use outrigger_mtls::credentials_of;
@@ -27,13 +28,14 @@ pub(crate) async fn run(args: Args, stop: Stop) -> anyhow::Result<()> {
     let ready = readiness(move || followed.is_complete(), flags.spire_socket.is_some().then(|| credentials.clone()));
     let showing = outrigger_admin::serve_with(admin, ready, Arc::new(registry), vec![servers_page(&index)]);
     let serving = async { serve(grpc, credentials, Arc::clone(&index), draining).await.context("the gRPC server") };
-    let following = follow(flags.manifests.clone(), &index);
+    let following = follow(flags.manifests.clone(), args.service_cidr, &index);
     until_stopped(showing, following, serving, stop, &drain).await
 }
 
 /// Takes in every change, as long as there are any.
-async fn follow(manifests: PathBuf, index: &Index) -> anyhow::Result<Infallible> {
-    let mut batches = folder::watch(manifests, None).await.map_err(|error| anyhow!("--manifests: {error}"))?;
+async fn follow(manifests: PathBuf, service_cidr: IpNet, index: &Index) -> anyhow::Result<Infallible> {
+    let batches = folder::watch(manifests, Some(service_cidr)).await;
+    let mut batches = batches.map_err(|error| anyhow!("--manifests: {error}"))?;
     while let Some(changes) = batches.recv().await {
         index.apply(&changes);
     }

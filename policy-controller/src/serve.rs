@@ -1,6 +1,6 @@
 //! The gRPC server of the services.
 
-use crate::{Index, Service};
+use crate::{Index, OutboundService, Service};
 use outrigger_mtls::CredentialsWatch;
 use outrigger_mtls::grpc::incoming;
 use std::sync::Arc;
@@ -8,9 +8,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::service::Routes;
 
-/// Streams of one proxy, which watches each of its ports.
-const STREAMS_PER_CONNECTION: u32 = 1024;
-/// A workload's name and a port are all that anybody may send.
+/// Streams of one proxy, which watches each of its ports and each destination of its application.
+const STREAMS_PER_CONNECTION: u32 = 16_384;
+/// A workload's name and a destination are all that anybody may send.
 const MESSAGE_BYTES: usize = 16 * 1024;
 
 /// Answers proxies, once there is something to answer with, until `draining` turns true and every stream has ended.
@@ -26,8 +26,15 @@ pub async fn serve(
     }
     let addr = listener.local_addr().map_or_else(|error| error.to_string(), |addr| addr.to_string());
     tracing::info!(event = "policy.serving", addr, "answering proxies");
-    let service = Service::new(index, draining.clone()).max_decoding_message_size(MESSAGE_BYTES);
+    let inbound = Service::new(Arc::clone(&index), draining.clone()).max_decoding_message_size(MESSAGE_BYTES);
+    let outbound = OutboundService::new(index, draining.clone()).max_decoding_message_size(MESSAGE_BYTES);
     let drained = async move { _ = draining.wait_for(|drain| *drain).await };
     let connections = incoming(listener, credentials);
-    outrigger_controller::serve(connections, Routes::new(service), STREAMS_PER_CONNECTION, drained).await
+    outrigger_controller::serve(
+        connections,
+        Routes::new(inbound).add_service(outbound),
+        STREAMS_PER_CONNECTION,
+        drained,
+    )
+    .await
 }

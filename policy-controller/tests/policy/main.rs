@@ -1,10 +1,16 @@
 //! The controller seen from outside: worlds in YAML and the policies that follow, and the service over sockets.
 
 mod authorizations;
+#[cfg(test)] // where clippy lets a helper unwrap
+mod controller;
 mod defaults;
 mod guide;
 mod monotone;
-#[cfg(test)] // where clippy lets a helper unwrap
+#[cfg(test)]
+mod outbound;
+#[cfg(test)]
+mod outbound_service;
+#[cfg(test)]
 mod program;
 mod routes;
 mod servers;

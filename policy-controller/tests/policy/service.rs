@@ -1,78 +1,17 @@
 //! The gRPC service over real sockets: who may ask, and what a watcher hears.
 
+use crate::controller::*;
 use crate::support::*;
 use linkerd2_proxy_api::inbound::inbound_server_policies_client::InboundServerPoliciesClient;
 use linkerd2_proxy_api::inbound::{PortSpec, Server};
 use outrigger_api::inbound::policy_from_proto;
 use outrigger_cluster::{Change, Key, Kind};
-use outrigger_model::{InboundPolicy, InboundProtocol, Meta, SpiffeId, WorkloadRef};
-use outrigger_mtls::grpc::{ControlAddr, channel};
-use outrigger_mtls::workload_api::issuer::{Ca, Leaf};
-use outrigger_mtls::{Credentials, CredentialsWatch};
-use outrigger_policy::Index;
-use std::sync::Arc;
+use outrigger_model::{InboundPolicy, InboundProtocol, Meta, WorkloadRef};
+use outrigger_mtls::workload_api::issuer::Ca;
 use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
-
-const CONTROLLER: &str = "linkerd-destination.linkerd.serviceaccount.identity.linkerd.cluster.local";
-
-const VM: &str = "---
-apiVersion: workload.linkerd.io/v1beta1
-kind: ExternalWorkload
-metadata: {name: vm, namespace: ns}
-spec: {meshTLS: {identity: 'spiffe://root.linkerd.cluster.local/vm', serverName: vm.cluster.local}}
-";
-
-struct Controller {
-    index: Arc<Index>,
-    port: u16,
-    drain: watch::Sender<bool>,
-    served: JoinHandle<Result<(), tonic::transport::Error>>,
-}
-
-impl Controller {
-    async fn start(yaml: &[&str], credentials: CredentialsWatch) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let index = Arc::new(index(yaml));
-        let (drain, draining) = watch::channel(false);
-        let served = tokio::spawn(outrigger_policy::serve(listener, credentials, Arc::clone(&index), draining));
-        Self { index, port, drain, served }
-    }
-
-    async fn plaintext(yaml: &[&str]) -> Self {
-        Self::start(yaml, watch::channel(None).1).await
-    }
-
-    /// A client in plaintext, from the controller's own host.
-    fn neighbour(&self) -> InboundServerPoliciesClient<Channel> {
-        let addr = ControlAddr { host: "127.0.0.1".into(), port: self.port, name: None };
-        InboundServerPoliciesClient::new(channel(addr, watch::channel(None).1))
-    }
-
-    /// A client that proves an identity.
-    fn peer(&self, credentials: CredentialsWatch) -> InboundServerPoliciesClient<Channel> {
-        let name = Some(CONTROLLER.parse().unwrap());
-        let addr = ControlAddr { host: "127.0.0.1".into(), port: self.port, name };
-        InboundServerPoliciesClient::new(channel(addr, credentials))
-    }
-
-    fn apply(&self, yaml: &str) {
-        self.index.apply(&changes(yaml));
-    }
-}
-
-fn credentials(ca: &Ca, id: &str, dns: &[&str]) -> CredentialsWatch {
-    let id: SpiffeId = id.parse().unwrap();
-    let dns: Vec<_> = dns.iter().map(|name| name.parse().unwrap()).collect();
-    let svid = ca.issue(&Leaf::svid(&id, &dns, Duration::from_secs(60))).unwrap();
-    watch::channel(Some(Arc::new(Credentials::new(svid, &ca.bundles(), 1).unwrap()))).1
-}
 
 fn port_of(workload: &WorkloadRef, port: u32) -> PortSpec {
     PortSpec { workload: workload.to_json(), port }
@@ -95,13 +34,17 @@ async fn name(stream: &mut Streaming<Server>) -> String {
 }
 
 async fn watching(controller: &Controller, workload: &WorkloadRef) -> Streaming<Server> {
-    controller.neighbour().watch_port(port_of(workload, 80)).await.unwrap().into_inner()
+    InboundServerPoliciesClient::new(controller.neighbour())
+        .watch_port(port_of(workload, 80))
+        .await
+        .unwrap()
+        .into_inner()
 }
 
 #[tokio::test]
 async fn a_3_2_a_neighbour_may_ask_about_every_workload() {
     let controller = Controller::plaintext(&[WEB, VM]).await;
-    let mut client = controller.neighbour();
+    let mut client = InboundServerPoliciesClient::new(controller.neighbour());
     assert_eq!(code(&mut client, port_of(&web(), 80)).await, Code::Ok);
     assert_eq!(code(&mut client, port_of(&WorkloadRef::external("ns", "vm"), 80)).await, Code::Ok);
     assert_eq!(code(&mut client, PortSpec { workload: "ns:web".into(), port: 80 }).await, Code::Ok, "the older form");
@@ -119,21 +62,36 @@ async fn c_2_a_peer_asks_for_its_own_workload_only() {
     let controller = Controller::start(&[WEB, VM], own).await;
     let (pod, vm) = (port_of(&web(), 80), port_of(&WorkloadRef::external("ns", "vm"), 80));
 
-    let mut as_vm = controller.peer(credentials(&ca, "spiffe://root.linkerd.cluster.local/vm", &[]));
+    let mut as_vm = InboundServerPoliciesClient::new(controller.peer(credentials(
+        &ca,
+        "spiffe://root.linkerd.cluster.local/vm",
+        &[],
+    )));
     assert_eq!(code(&mut as_vm, vm.clone()).await, Code::Ok);
     assert_eq!(code(&mut as_vm, pod.clone()).await, Code::PermissionDenied);
     assert_eq!(code(&mut as_vm, port_of(&WorkloadRef::pod("ns", "nobody"), 80)).await, Code::NotFound);
 
-    let mut as_pod = controller.peer(credentials(&ca, "spiffe://root.linkerd.cluster.local/ns/ns/sa/web", &[]));
+    let mut as_pod = InboundServerPoliciesClient::new(controller.peer(credentials(
+        &ca,
+        "spiffe://root.linkerd.cluster.local/ns/ns/sa/web",
+        &[],
+    )));
     assert_eq!(code(&mut as_pod, pod.clone()).await, Code::Ok);
     assert_eq!(code(&mut as_pod, vm).await, Code::PermissionDenied);
 
     let linkerd_name = "web.ns.serviceaccount.identity.linkerd.cluster.local";
-    let mut by_dns = controller.peer(credentials(&ca, "spiffe://root.linkerd.cluster.local/x", &[linkerd_name]));
+    let mut by_dns = InboundServerPoliciesClient::new(controller.peer(credentials(
+        &ca,
+        "spiffe://root.linkerd.cluster.local/x",
+        &[linkerd_name],
+    )));
     assert_eq!(code(&mut by_dns, pod.clone()).await, Code::Ok);
 
-    let mut neighbour_account =
-        controller.peer(credentials(&ca, "spiffe://root.linkerd.cluster.local/ns/other/sa/web", &[]));
+    let mut neighbour_account = InboundServerPoliciesClient::new(controller.peer(credentials(
+        &ca,
+        "spiffe://root.linkerd.cluster.local/ns/other/sa/web",
+        &[],
+    )));
     assert_eq!(code(&mut neighbour_account, pod).await, Code::PermissionDenied);
 }
 
@@ -206,7 +164,10 @@ async fn c_1_the_stream_ends_with_its_workload() {
     assert_eq!(name(&mut stream).await, "all-unauthenticated");
     controller.index.apply(&[Change::Delete(Kind::Pod, Key::new("ns", "web"))]);
     assert!(next(&mut stream).await.is_none(), "it ends, with OK");
-    assert_eq!(code(&mut controller.neighbour(), port_of(&web(), 80)).await, Code::NotFound);
+    assert_eq!(
+        code(&mut InboundServerPoliciesClient::new(controller.neighbour()), port_of(&web(), 80)).await,
+        Code::NotFound
+    );
 }
 
 #[tokio::test]

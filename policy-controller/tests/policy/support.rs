@@ -42,6 +42,7 @@ pub(crate) fn config() -> Config {
             identity_domain: "cluster.local".into(),
             trust_domain: "root.linkerd.cluster.local".parse().unwrap(),
         },
+        cluster_domain: "cluster.local".into(),
         cluster_networks: vec![net("10.0.0.0/8")],
         default_policy: DefaultPolicy::AllUnauthenticated,
         opaque_ports: "3306".parse().unwrap(),
