@@ -9,7 +9,7 @@ mod response;
 
 pub use body::Body;
 pub use request::{Request, RequestRewrite};
-pub use response::{Method, Response, ResponseRewrite, grpc_status, refuse, status};
+pub use response::{Method, Response, ResponseRewrite, refuse};
 
 use httparse::Header;
 use std::mem::MaybeUninit;
@@ -69,6 +69,10 @@ struct Hop<'b> {
     upgrade: Option<&'b [u8]>,
     /// Fields that `Connection` nominates; nearly always empty.
     nominated: Vec<&'b [u8]>,
+    /// `l5d-proxy-error`, `l5d-proxy-connection: close` and `l5d-require-id`.
+    proxy_error: Option<&'b [u8]>,
+    tears_down: bool,
+    required_id: Option<&'b [u8]>,
 }
 
 /// Reads the hop-by-hop fields; refuses what could be framed in two ways.
@@ -80,11 +84,19 @@ fn hop<'b>(fields: &[Header<'b>], minor: u8) -> Result<Hop<'b>, Invalid> {
         upgrade_named: false,
         upgrade: None,
         nominated: Vec::new(),
+        proxy_error: None,
+        tears_down: false,
+        required_id: None,
     };
     for field in fields {
         match field.name.len() {
             7 if field.name.eq_ignore_ascii_case("upgrade") => hop.upgrade = Some(field.value),
             10 if field.name.eq_ignore_ascii_case("connection") => connection(field.value, &mut hop),
+            14 if field.name.eq_ignore_ascii_case("l5d-require-id") => hop.required_id = Some(field.value),
+            15 if field.name.eq_ignore_ascii_case("l5d-proxy-error") => hop.proxy_error = Some(field.value),
+            20 if field.name.eq_ignore_ascii_case("l5d-proxy-connection") => {
+                hop.tears_down = field.value.eq_ignore_ascii_case(b"close");
+            }
             14 if field.name.eq_ignore_ascii_case("content-length") => match hop.framing {
                 None => hop.framing = Some(Framing::Length(length(field.value)?)),
                 Some(Framing::Chunked) => return Err(Invalid::TransferCoding),
@@ -132,18 +144,20 @@ fn stays_here(name: &str, nominated: &[&[u8]]) -> bool {
         7 => is("upgrade"),
         10 => is("connection") || is("keep-alive"),
         13 => is("l5d-client-id"),
-        14 => is("l5d-orig-proto"),
+        14 => is("l5d-orig-proto") || is("l5d-require-id"),
         15 => is("l5d-proxy-error"),
         16 => is("proxy-connection"),
         20 => is("l5d-proxy-connection"),
         _ => false,
     };
-    hop_by_hop || (nominated.iter().any(|n| n.eq_ignore_ascii_case(name.as_bytes())) && !frames_or_names(name))
+    // Nominating must not remove what decides how the next hop reads the message.
+    let kept = || frames(name) || name.eq_ignore_ascii_case("host");
+    hop_by_hop || (nominated.iter().any(|n| n.eq_ignore_ascii_case(name.as_bytes())) && !kept())
 }
 
-/// Fields that nominating must not remove: the body's framing and the host decide what the next hop reads.
-fn frames_or_names(name: &str) -> bool {
-    ["content-length", "transfer-encoding", "host"].iter().any(|other| name.eq_ignore_ascii_case(other))
+/// Fields that frame a body.
+fn frames(name: &str) -> bool {
+    ["content-length", "transfer-encoding"].iter().any(|other| name.eq_ignore_ascii_case(other))
 }
 
 fn put(out: &mut Vec<u8>, name: &str, value: &[u8]) {

@@ -1,8 +1,8 @@
 //! A response's head, and the responses that a proxy gives itself.
 
-use super::{Fields, Framing, Hop, Invalid, bare_lf, hop, parse_error, put, stays_here, unfinished};
+use super::{Fields, Framing, Hop, Invalid, bare_lf, frames, hop, parse_error, put, stays_here, unfinished};
+use crate::reply::{Audience, Reply};
 use httparse::{Header, Status};
-use outrigger_model::Refusal;
 
 /// A response's head, borrowed from the bytes it was read from.
 pub struct Response<'h, 'b> {
@@ -14,6 +14,8 @@ pub struct Response<'h, 'b> {
     reason: &'b str,
     minor: u8,
     hop: Hop<'b>,
+    /// It never has a body, nor says how long one would be: 1xx, 204, what grants a CONNECT (RFC 9110 §8.6, §9.3.6).
+    lengthless: bool,
 }
 
 /// What the head that goes on says of the connection it goes on.
@@ -48,7 +50,9 @@ impl<'h, 'b> Response<'h, 'b> {
         let bodiless = method == Method::Head || status < 200 || status == 204 || status == 304;
         let tunnel = method == Method::Connect && (200..300).contains(&status);
         let framing = if bodiless || tunnel { Framing::None } else { hop.framing.unwrap_or(Framing::Close) };
-        Ok(Some(Self { status, fields, length, framing, reason: parsed.reason.unwrap_or(""), minor, hop }))
+        let lengthless = tunnel || status < 200 || status == 204;
+        let reason = parsed.reason.unwrap_or("");
+        Ok(Some(Self { status, fields, length, framing, reason, minor, hop, lengthless }))
     }
 
     /// A 1xx that another response follows.
@@ -61,12 +65,23 @@ impl<'h, 'b> Response<'h, 'b> {
         self.framing != Framing::Close && !self.hop.close && (self.minor == 1 || self.hop.keep_alive)
     }
 
+    /// Why the peer's proxy answered instead of its application (A.1.9).
+    pub fn proxy_error(&self) -> Option<&'b [u8]> {
+        self.hop.proxy_error
+    }
+
+    /// Whether the peer's proxy says that the application's connection had better end (A.1.9).
+    pub fn tears_down(&self) -> bool {
+        self.hop.tears_down
+    }
+
     /// Writes the head that goes on; `out` is cleared first.
     pub fn write(&self, out: &mut Vec<u8>, rewrite: ResponseRewrite) {
         out.clear();
         status_line(out, self.status, self.reason);
         for field in self.fields {
-            if !stays_here(field.name, &self.hop.nominated) {
+            let means_nothing = self.lengthless && frames(field.name);
+            if !means_nothing && !stays_here(field.name, &self.hop.nominated) {
                 put(out, field.name, field.value);
             }
         }
@@ -102,15 +117,19 @@ impl From<&str> for Method {
     }
 }
 
-/// Writes the proxy's own answer to a refused request (A.1.10); `out` is cleared first. `explain` adds
-/// `l5d-proxy-error`, which only meshed peers and our own application may see.
-pub fn refuse(out: &mut Vec<u8>, refusal: Refusal, explain: bool, close: bool) {
-    let (status, reason) = status(refusal);
+/// Writes the proxy's own answer to a refused request; `out` is cleared first. `close`: this connection ends with it.
+pub fn refuse(out: &mut Vec<u8>, reply: &Reply<'_>, audience: Audience, close: bool) {
     out.clear();
-    status_line(out, status, reason);
+    status_line(out, reply.status, reason(reply.status));
     put(out, "content-length", b"0");
-    if explain {
-        put(out, "l5d-proxy-error", refusal.sentence().as_bytes());
+    if let Some(location) = reply.location {
+        put(out, "location", location.as_bytes());
+    }
+    if audience.is_told_why() {
+        put(out, "l5d-proxy-error", reply.message.as_bytes());
+    }
+    if audience.is_told_to_close(reply) {
+        put(out, "l5d-proxy-connection", b"close");
     }
     if close {
         put(out, "connection", b"close");
@@ -126,33 +145,24 @@ fn status_line(out: &mut Vec<u8>, status: u16, reason: &str) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// The status of a refused request (A.1.10).
-pub fn status(refusal: Refusal) -> (u16, &'static str) {
-    use Refusal as R;
-    match refusal {
-        R::ConnectionUnauthorized | R::RequestUnauthorized | R::AuthorizationWithdrawn => (403, "Forbidden"),
-        R::PolicyUnknown | R::AddressNotOurs | R::GatewayNotServed => (403, "Forbidden"),
-        R::NoRoute => (404, "Not Found"),
-        R::RateLimited => (429, "Too Many Requests"),
-        R::RequestInvalid | R::ProtocolNotServed => (400, "Bad Request"),
-        R::RequestHeadTooLarge => (431, "Request Header Fields Too Large"),
-        R::RequestTimeout => (408, "Request Timeout"),
-        R::PolicyInvalid => (500, "Internal Server Error"),
-        R::ConnectTimeout | R::Failfast | R::DiscoveryUnavailable => (504, "Gateway Timeout"),
-        R::Draining | R::Overloaded | R::NoEndpoints => (503, "Service Unavailable"),
-        _ => (502, "Bad Gateway"),
-    }
-}
-
-/// The gRPC status of a refused request (A.1.10).
-pub fn grpc_status(refusal: Refusal) -> u16 {
-    match status(refusal).0 {
-        400 | 431 => 3,
-        403 => 7,
-        404 => 5,
-        408 | 504 => 4,
-        429 => 8,
-        500 => 13,
-        _ => 14,
+/// For people only; it may be empty (RFC 9112 §4).
+fn reason(status: u16) -> &'static str {
+    match status {
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        403 => "Forbidden",
+        404 => "Not Found",
+        408 => "Request Timeout",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        _ => "",
     }
 }

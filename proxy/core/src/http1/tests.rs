@@ -1,5 +1,7 @@
 use super::*;
+use crate::reply::{Audience, Reply};
 use crate::route::Head;
+use outrigger_model::Refusal;
 
 fn request(head: &str) -> Result<Option<(String, Framing)>, Invalid> {
     let mut room = fields();
@@ -133,13 +135,37 @@ fn responses_are_framed_by_status_method_and_fields() {
 }
 
 #[test]
+fn a_1_8_what_grants_a_connect_or_says_no_content_announces_no_body() {
+    for (status, method) in [("200 Connected", "CONNECT"), ("204 No Content", "GET"), ("101 Go", "GET")] {
+        for field in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
+            let head = format!("HTTP/1.1 {status}\r\n{field}\r\nA: b\r\n\r\n");
+            let (head, framing, _) = response(&head, method, ResponseRewrite::KeepAlive).unwrap();
+            assert_eq!(framing, Framing::None);
+            assert!(head.contains("A: b\r\n") && !head.contains(field), "{head}");
+        }
+    }
+    let (head, ..) =
+        response("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "HEAD", ResponseRewrite::KeepAlive).unwrap();
+    assert!(head.contains("Content-Length: 5"), "HEAD tells what GET would: {head}");
+}
+
+#[test]
 fn a_refusal_is_a_whole_response() {
     let mut out = Vec::new();
-    refuse(&mut out, outrigger_model::Refusal::RequestUnauthorized, false, false);
+    let forbidden = Reply::new(Refusal::RequestUnauthorized, None);
+    refuse(&mut out, &forbidden, Audience::Stranger, false);
     assert_eq!(out, b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n");
-    refuse(&mut out, outrigger_model::Refusal::Failfast, true, true);
-    let text = String::from_utf8(out).unwrap();
-    assert!(text.starts_with("HTTP/1.1 504 Gateway Timeout\r\n") && text.contains("l5d-proxy-error: no endpoint"));
+    let failfast = Reply { message: "why", ..Reply::new(Refusal::Failfast, None) };
+    refuse(&mut out, &failfast, Audience::Application, true);
+    let told = "HTTP/1.1 504 Gateway Timeout\r\ncontent-length: 0\r\nl5d-proxy-error: why\r\nconnection: close\r\n\r\n";
+    assert_eq!(out, told.as_bytes());
+    refuse(&mut out, &failfast, Audience::Peer, true);
+    let peer = "HTTP/1.1 504 Gateway Timeout\r\ncontent-length: 0\r\nl5d-proxy-error: why\r\n\
+                l5d-proxy-connection: close\r\nconnection: close\r\n\r\n";
+    assert_eq!(out, peer.as_bytes());
+    let moved = Reply { status: 302, location: Some("http://b/"), ..forbidden };
+    refuse(&mut out, &moved, Audience::Stranger, false);
+    assert_eq!(out, b"HTTP/1.1 302 Found\r\ncontent-length: 0\r\nlocation: http://b/\r\n\r\n");
 }
 
 /// Feeds a body in pieces of `piece` bytes; the length of what belongs to it, if it ended.
