@@ -13,3 +13,4 @@ mod plaintext;
 mod policy;
 mod refusals;
 mod support;
+mod transparency;

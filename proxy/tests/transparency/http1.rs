@@ -73,7 +73,7 @@ fn application(case: &Case, connection: &mut Connection) -> io::Result<()> {
     }
 }
 
-fn check(path: &Path, case: &Case) {
+fn check(path: &Path<'_>, case: &Case) {
     let what = format!("{}, {:?}", case.name, path.way);
     let mut client = path.connect();
     let times = if case.ends { 1 } else { 2 };

@@ -50,7 +50,7 @@ impl Ways {
     pub(super) fn each(
         &self,
         serve: impl Fn(&mut Connection) -> io::Result<()> + Send + Sync + Clone + 'static,
-        test: impl Fn(&Path),
+        test: impl Fn(&Path<'_>),
     ) {
         for way in Way::ALL {
             test(&self.path(way, serve.clone()));
