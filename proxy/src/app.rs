@@ -2,13 +2,14 @@
 
 use crate::config::{Config, Side, SocketOptions};
 use crate::control::{self, Control};
+use crate::directory::{Defaults, Directory};
 use crate::listen::{self, Accepted};
 use crate::log::Log;
 use crate::metrics::{Direction, Metrics};
 use crate::port::Policy;
 use crate::refused::Refused;
-use crate::worker::{Defaults, Worker};
-use crate::{inbound, outbound};
+use crate::worker::Worker;
+use crate::{direct, inbound, outbound};
 use anyhow::{Context, Result};
 use outrigger_model::{DefaultPolicy, InboundPolicy, InboundProtocol, InboundRoute, Meta, Refusal, RouteRule};
 use outrigger_mtls::{CredentialsWatch, WorkloadApi};
@@ -136,21 +137,24 @@ fn worker_thread(sockets: Sockets, (config, credentials, metrics, control, drain
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!(event = "worker.failed", %error),
     };
-    let worker = Worker::new(config.clone(), credentials, metrics, control, defaults(&config));
-    LocalSet::new().block_on(&runtime, work(worker, sockets, draining));
+    let worker = Worker::new(config.clone(), credentials, metrics);
+    let directory = Directory::new(worker, control, defaults(&config));
+    LocalSet::new().block_on(&runtime, work(directory, sockets, draining));
 }
 
 /// Accepts once there is an SVID, until the drain begins; then waits for the last connection.
-async fn work(worker: Rc<Worker>, sockets: Sockets, mut draining: watch::Receiver<bool>) {
+async fn work(directory: Rc<Directory>, sockets: Sockets, mut draining: watch::Receiver<bool>) {
+    let worker = Rc::clone(&directory.worker);
     let mut credentials = worker.credentials.clone();
     let (inbound, outbound) = (worker.config.inbound.side.accepted, worker.config.outbound.side.accepted);
-    tokio::task::spawn_local(Rc::clone(&worker).sweep_forever());
+    tokio::task::spawn_local(Rc::clone(&directory).sweep_forever());
     let accepting = async {
         if credentials.wait_for(Option::is_some).await.is_err() {
             return std::future::pending().await;
         }
-        let inbound = accept_forever(&worker, sockets.inbound, Direction::inbound, inbound);
-        let outbound = sockets.outbound.into_iter().map(|l| accept_forever(&worker, l, Direction::outbound, outbound));
+        let inbound = accept_forever(&directory, sockets.inbound, Direction::inbound, inbound);
+        let outbound =
+            sockets.outbound.into_iter().map(|l| accept_forever(&directory, l, Direction::outbound, outbound));
         futures::future::join(inbound, futures::future::join_all(outbound)).await;
     };
     tokio::select! {
@@ -164,7 +168,7 @@ async fn work(worker: Rc<Worker>, sockets: Sockets, mut draining: watch::Receive
 }
 
 async fn accept_forever(
-    worker: &Rc<Worker>,
+    directory: &Rc<Directory>,
     listener: std::net::TcpListener,
     direction: Direction,
     options: SocketOptions,
@@ -176,12 +180,13 @@ async fn accept_forever(
     loop {
         let (stream, client) = listen::accept(&listener).await;
         listen::set_options(&stream, options);
-        tokio::task::spawn_local(connection(Rc::clone(worker), stream, client, direction));
+        tokio::task::spawn_local(connection(Rc::clone(directory), stream, client, direction));
     }
 }
 
 /// One connection from its acceptance to its end; whatever refuses it is counted and logged here.
-async fn connection(worker: Rc<Worker>, stream: TcpStream, client: SocketAddr, direction: Direction) {
+async fn connection(directory: Rc<Directory>, stream: TcpStream, client: SocketAddr, direction: Direction) {
+    let worker = &directory.worker;
     let _open = worker.metrics.open(direction);
     let mut target = client;
     let served = match worker.admit(direction) {
@@ -190,7 +195,7 @@ async fn connection(worker: Rc<Worker>, stream: TcpStream, client: SocketAddr, d
             Err(refused) => Err(refused),
             Ok(accepted) => {
                 target = accepted.original_dst;
-                journey(&worker, accepted, direction).await
+                journey(&directory, accepted, direction).await
             }
         },
     };
@@ -199,10 +204,18 @@ async fn connection(worker: Rc<Worker>, stream: TcpStream, client: SocketAddr, d
     }
 }
 
-async fn journey(worker: &Rc<Worker>, accepted: Accepted, direction: Direction) -> Result<(), Refused> {
+async fn journey(directory: &Rc<Directory>, accepted: Accepted, direction: Direction) -> Result<(), Refused> {
+    let inbound = &directory.worker.config.inbound;
+    let target = accepted.original_dst;
     match direction {
-        Direction::inbound => Box::pin(inbound::serve(worker, accepted)).await,
-        Direction::outbound => Box::pin(outbound::serve(worker, accepted)).await,
+        Direction::outbound => Box::pin(outbound::serve(directory, accepted)).await,
+        Direction::inbound if !inbound.ips.is_empty() && !inbound.ips.contains(&target.ip().to_canonical()) => {
+            Err(Refusal::AddressNotOurs.into())
+        }
+        Direction::inbound if target.port() == inbound.listen.port() => {
+            Box::pin(direct::serve(directory, accepted)).await
+        }
+        Direction::inbound => Box::pin(inbound::serve(directory, accepted)).await,
     }
 }
 
@@ -225,6 +238,7 @@ fn defaults(config: &Config) -> Defaults {
 
 fn compile_default(policy: DefaultPolicy, protocol: InboundProtocol, config: &Config) -> Result<Policy, Refusal> {
     let authorizations = policy.authorizations(&config.inbound.cluster_networks, false);
-    let policy = InboundPolicy { meta: Meta::default_named(policy.as_str()), protocol, authorizations, rate_limit: None };
+    let policy =
+        InboundPolicy { meta: Meta::default_named(policy.as_str()), protocol, authorizations, rate_limit: None };
     Policy::compile(policy).map_err(|_| Refusal::PolicyInvalid)
 }

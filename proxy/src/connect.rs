@@ -1,10 +1,10 @@
 //! Connecting: to an endpoint of the mesh under mutual TLS, or in plaintext where none was promised.
 
 use crate::config::Side;
-use crate::endpoint::Reach;
 use crate::link::Link;
 use crate::listen::set_options;
 use crate::refused::Refused;
+use crate::resolution::Reach;
 use outrigger_model::{DnsName, Endpoint, Identity, ProtocolHint, Refusal, TlsIdentity};
 use outrigger_mtls::{Alpn, CredentialsWatch};
 use outrigger_proxy_core::header::{Session, TransportHeader};

@@ -7,9 +7,8 @@ mod policy;
 mod stream;
 
 use crate::config::Config;
-use crate::destination::Resolution;
 use crate::port::PortState;
-use crate::service::Endpoints;
+use crate::resolution::{Endpoints, Resolution};
 use outrigger_mtls::{CredentialsWatch, grpc};
 use parking_lot::Mutex;
 use std::collections::HashMap;

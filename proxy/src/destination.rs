@@ -1,8 +1,8 @@
 //! An original destination as a worker uses it: its plan, kept in step with the controllers, and the plan's backends.
 
-use crate::endpoint::Reach;
 use crate::refused::Refused;
-use crate::service::Service;
+use crate::resolution::{Reach, Resolution};
+use crate::service::{Service, Services};
 use crate::worker::Worker;
 use outrigger_model::{
     Backend, Dispatch, Distribution, OpaqueFilter, OpaqueRoute, OutboundRoute, OutboundRule, Refusal,
@@ -17,28 +17,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// What the controllers say of an original destination.
-#[derive(Debug, Clone)]
-pub(crate) enum Resolution {
-    /// Not enough to decide.
-    Waiting,
-    Known(Arc<Plan>),
-    /// Nothing may go there, and why.
-    Refused(Refusal, Arc<str>),
-}
-
 /// See the module.
 pub(crate) struct Destination {
     source: RefCell<watch::Receiver<Resolution>>,
+    services: Rc<Services>,
     /// Backends without discovery.
     forwards: RefCell<HashMap<SocketAddr, Rc<Service>>>,
     last_used: Cell<Instant>,
 }
 
 impl Destination {
-    pub(crate) fn new(source: watch::Receiver<Resolution>, now: Instant) -> Rc<Self> {
+    pub(crate) fn new(source: watch::Receiver<Resolution>, services: Rc<Services>, now: Instant) -> Rc<Self> {
         let (forwards, last_used) = (RefCell::default(), Cell::new(now));
-        Rc::new(Self { source: RefCell::new(source), forwards, last_used })
+        Rc::new(Self { source: RefCell::new(source), services, forwards, last_used })
     }
 
     /// The plan, waiting at most `within` for it. An error is never taken for "not meshed".
@@ -79,7 +70,7 @@ impl Destination {
         unfiltered: impl Fn(&'a outrigger_model::RouteBackend<F>) -> Result<&'a Backend, Refused>,
     ) -> Result<Rc<Service>, Refused> {
         let now = Instant::now();
-        let ready = |backend: &Backend| self.service(worker, backend).is_ok_and(|service| service.ready(now));
+        let ready = |backend: &Backend| self.service(backend).is_ok_and(|service| service.ready(now));
         // A single backend needs no choice, and no look at its endpoints.
         let chosen = match backends {
             Distribution::Empty => None,
@@ -90,12 +81,12 @@ impl Destination {
             }
         };
         let chosen = chosen.ok_or_else(|| Refused::new(Refusal::NoEndpoints, "the route has no backend"))?;
-        self.service(worker, unfiltered(chosen)?)
+        self.service(unfiltered(chosen)?)
     }
 
-    fn service(&self, worker: &Worker, backend: &Backend) -> Result<Rc<Service>, Refused> {
+    fn service(&self, backend: &Backend) -> Result<Rc<Service>, Refused> {
         match &backend.dispatch {
-            Dispatch::Balancer { path, .. } => Ok(worker.service(path)),
+            Dispatch::Balancer { path, .. } => Ok(self.services.of(path)),
             Dispatch::Fail => Err(Refused::new(Refusal::PolicyInvalid, &backend.meta)),
             Dispatch::Forward(endpoint) => {
                 let reach = Reach::Endpoint(endpoint.clone());

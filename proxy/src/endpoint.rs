@@ -1,30 +1,14 @@
 //! One endpoint as a worker sees it: its load, whether it answers, and its idle connections.
 
-use crate::http2::Http2Pool;
+use crate::config::Windows;
+use crate::http2_client::{self, Http2Pool, Sender};
 use crate::link::Link;
-use outrigger_model::Endpoint as Address;
+use crate::refused::Refused;
+use crate::resolution::Reach;
 use outrigger_proxy_core::balance::{Backoff, Candidate, PeakEwma};
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-
-/// What discovery says of one address of a service.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Reach {
-    Endpoint(Address),
-    /// It exists, but what was said of its identity cannot be read: it must not be reached.
-    Unusable(SocketAddr, Box<str>),
-}
-
-impl Reach {
-    pub(crate) fn addr(&self) -> SocketAddr {
-        match self {
-            Self::Endpoint(endpoint) => endpoint.addr,
-            Self::Unusable(addr, _) => *addr,
-        }
-    }
-}
 
 struct Idle {
     link: Link,
@@ -154,6 +138,13 @@ impl Lease {
     /// The connection alone, and what counts as load.
     pub(crate) fn into_parts(self) -> (Link, InFlight) {
         (self.link, self.load)
+    }
+
+    /// Speaks HTTP/2 on the connection, and shares it with whoever comes next.
+    pub(crate) async fn into_http2(self, windows: Windows) -> Result<(Sender, InFlight), Refused> {
+        let sender = http2_client::open(self.link, windows).await?;
+        self.load.endpoint.http2.share(sender.clone());
+        Ok((sender, self.load))
     }
 
     /// Gives the connection back for the next request.

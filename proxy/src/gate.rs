@@ -1,17 +1,17 @@
 //! What stands between a request and where it goes, in either direction.
 
+use crate::admission::InboundGate;
 use crate::config::{Config, Side};
 use crate::destination::OutboundGate;
 use crate::endpoint::{InFlight, Lease};
-use crate::inbound::InboundGate;
+use crate::http2_client::Sender;
 use crate::metrics::Direction;
 use crate::refused::Refused;
 use crate::service::Service;
 use crate::worker::Worker;
-use hyper::body::Incoming;
-use hyper::client::conn::http2::SendRequest;
 use outrigger_model::Refusal;
 use outrigger_proxy_core::header::Session;
+use outrigger_proxy_core::reply::Audience;
 use outrigger_proxy_core::route::Head;
 use std::rc::Rc;
 
@@ -26,8 +26,6 @@ pub(crate) enum Chosen {
     Service(Rc<Service>),
     Application,
 }
-
-type Sender = SendRequest<Incoming>;
 
 impl Gate {
     /// Whether the request may go on, and where; the newest policy decides.
@@ -77,8 +75,12 @@ impl Gate {
         }
     }
 
-    /// Whether the client may be told why: our own application may, and a meshed peer (A.1.9).
-    pub(crate) fn explains(&self) -> bool {
-        matches!(self, Self::Outbound(_)) || self.client_id().is_some()
+    /// What the client may be told of a refusal (A.1.9).
+    pub(crate) fn audience(&self, config: &Config) -> Audience {
+        match self {
+            Self::Outbound(_) if config.outbound.informs => Audience::Application,
+            Self::Inbound(gate) if gate.client_id.is_some() => Audience::Peer,
+            Self::Outbound(_) | Self::Inbound(_) => Audience::Stranger,
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::relay::relay;
 use crate::worker::Worker;
 use exchange::{After, Failed};
 use outrigger_model::Refusal;
-use outrigger_proxy_core::http1::{Framing, Invalid, Method, Request, RequestRewrite, fields, refuse, status};
+use outrigger_proxy_core::http1::{Body, Framing, Invalid, Method, Request, RequestRewrite, fields, refuse};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -84,30 +84,40 @@ impl Connection {
         verdict: Result<Chosen, Refused>,
         started: Instant,
     ) -> Result<After, Refused> {
-        let outcome = match verdict {
-            Ok(chosen) => exchange::run(self, &incoming, &chosen, started).await,
-            Err(refused) => Err(Failed::Unanswered(refused)),
+        let chosen = match verdict {
+            Ok(chosen) => chosen,
+            Err(refused) => {
+                let rest = self.whole(&incoming);
+                return Ok(self.turn_away(&refused, rest, started).await);
+            }
         };
-        match outcome {
+        match exchange::run(self, &incoming, &chosen, started).await {
             Ok(after) => Ok(after),
             Err(Failed::ClientGone) => Ok(After::Close),
             Err(Failed::Broken(refused)) => Err(refused),
-            Err(Failed::Unanswered(refused)) => Ok(self.turn_away(&refused, &incoming, started).await),
+            Err(Failed::Unanswered(refused)) => Ok(self.turn_away(&refused, None, started).await),
         }
     }
 
-    async fn turn_away(&mut self, refused: &Refused, incoming: &Incoming, started: Instant) -> After {
+    /// The bytes of a request that has arrived whole and that another may follow. A body that nobody reads would be
+    /// taken for the next request.
+    fn whole(&self, incoming: &Incoming) -> Option<usize> {
+        let mut body = Body::new(incoming.framing);
+        let taken = body.take(self.client.inbox.data().get(incoming.length..)?).ok()?;
+        (incoming.keep_alive && body.done()).then_some(incoming.length + taken)
+    }
+
+    /// Answers instead of the upstream. `rest`: the bytes of the request, after which another may be read.
+    async fn turn_away(&mut self, refused: &Refused, rest: Option<usize>, started: Instant) -> After {
         let (from, to) = self.ends;
         self.worker.refused(self.gate.direction(), from, to, refused);
-        self.series.response(status(refused.refusal).0, started.elapsed());
-        // A body that nobody reads would be taken for the next request.
-        let keep = incoming.keep_alive && incoming.framing == Framing::None && !ends_connection(refused.refusal);
-        if keep {
-            self.client.inbox.consume(incoming.length);
-        }
-        refuse(&mut self.back, refused.refusal, self.gate.explains(), !keep);
+        let reply = refused.reply();
+        self.series.response(reply.status, started.elapsed());
+        let keep = rest.filter(|_| !reply.fatal);
+        refuse(&mut self.back, &reply, self.gate.audience(&self.worker.config), keep.is_none());
+        self.client.inbox.consume(keep.unwrap_or(0));
         let sent = self.client.send(&self.back, &[]).await;
-        if keep && sent.is_ok() { After::NextRequest } else { After::Close }
+        if keep.is_some() && sent.is_ok() { After::NextRequest } else { After::Close }
     }
 
     /// The next request; none once the client has ended the connection or the worker drains.
@@ -147,7 +157,7 @@ impl Connection {
         match Request::parse(self.client.inbox.data(), &mut room) {
             Ok(None) => None,
             Ok(Some(request)) => {
-                let rewrite = RequestRewrite { client_id: self.gate.client_id() };
+                let rewrite = RequestRewrite { client_id: self.gate.client_id(), ..RequestRewrite::default() };
                 request.write(&mut self.onward, rewrite);
                 let incoming = Incoming {
                     method: request.method.into(),
@@ -180,11 +190,6 @@ impl Incoming {
         };
         (incoming, Err(refused.into()))
     }
-}
-
-/// Whether the refusal says that nothing behind it works, so that the client had better connect anew (A.1.10).
-fn ends_connection(refusal: Refusal) -> bool {
-    !matches!(refusal, Refusal::RequestUnauthorized | Refusal::NoRoute | Refusal::RateLimited)
 }
 
 #[cfg(test)]

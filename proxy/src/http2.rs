@@ -6,8 +6,6 @@ mod reply;
 mod settings;
 mod upstream;
 
-pub(crate) use upstream::{Http2Pool, open};
-
 use crate::drain::LINGER;
 use crate::gate::Gate;
 use crate::link::{Link, Stream};
@@ -26,18 +24,6 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
-
-/// Spawns on the worker's own thread.
-#[derive(Clone, Copy)]
-pub(crate) struct Local;
-
-impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
-    }
-}
 
 /// What every request of one connection shares.
 pub(crate) struct Connection {
@@ -84,7 +70,7 @@ impl Connection {
             Err(refused) => {
                 let (from, to) = self.ends;
                 self.worker.refused(self.gate.direction(), from, to, &refused);
-                reply::refuse(refused.refusal, grpc, self.gate.explains())
+                reply::refuse(&refused.reply(), grpc, self.gate.audience(&self.worker.config))
             }
         };
         self.series.response(response.status().as_u16(), started.elapsed());

@@ -3,6 +3,7 @@
 //! `listen` accepts, `outbound` and `inbound` each tell a connection's journey in one function, and everything that is
 //! decided on the way is decided in `outrigger-proxy-core`.
 
+mod admission;
 mod app;
 mod buffer;
 mod config;
@@ -11,12 +12,14 @@ mod control;
 mod destination;
 mod detect;
 mod direct;
+mod directory;
 mod drain;
 mod endpoint;
 mod env;
 mod gate;
 mod http;
 mod http2;
+mod http2_client;
 mod inbound;
 mod link;
 mod listen;
@@ -26,6 +29,7 @@ mod outbound;
 mod port;
 mod refused;
 mod relay;
+mod resolution;
 mod service;
 mod worker;
 

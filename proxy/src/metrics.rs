@@ -1,15 +1,27 @@
-//! What the proxy counts. Handles are resolved once per destination or port, never per request.
+//! What the proxy counts. Handles are resolved once per destination, port or connection, never per request.
 
+mod connections;
+mod controllers;
+mod kept;
+mod policy;
+mod requests;
+
+pub(crate) use connections::{Meter, Security};
+pub(crate) use controllers::Calls;
+pub(crate) use policy::{About, Decided};
+pub(crate) use requests::RequestSeries;
+
+use kept::Kept;
 use outrigger_model::Refusal;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Seen from the workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -19,23 +31,13 @@ pub(crate) enum Direction {
     outbound,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ConnectionLabels {
-    direction: Direction,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct TargetLabels {
-    direction: Direction,
-    authority: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ResponseLabels {
-    direction: Direction,
-    authority: String,
-    status_code: u16,
-    classification: &'static str,
+impl Direction {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::inbound => "inbound",
+            Self::outbound => "outbound",
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -48,48 +50,30 @@ struct RefusalLabels {
 /// Every metric of the process; cloning shares them.
 #[derive(Clone)]
 pub(crate) struct Metrics {
-    requests: Family<TargetLabels, Counter>,
-    responses: Family<ResponseLabels, Counter>,
-    latencies: Family<TargetLabels, Histogram, fn() -> Histogram>,
-    opened: Family<ConnectionLabels, Counter>,
-    open: Family<ConnectionLabels, Gauge>,
+    requests: requests::Requests,
+    connections: Kept<connections::Connections>,
+    decisions: policy::Decisions,
+    controllers: controllers::Controllers,
     refusals: Family<RefusalLabels, Counter>,
     retries: Counter,
-    bytes_read: Family<ConnectionLabels, Counter>,
-    bytes_written: Family<ConnectionLabels, Counter>,
     certificate_expiry: Gauge,
     certificate_refreshes: Counter,
-}
-
-/// Linkerd's buckets (A.5), in milliseconds.
-fn latency_histogram() -> Histogram {
-    Histogram::new([1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 50.0, 100.0, 200.0, 300.0, 500.0, 1e3, 5e3, 1e4, 5e4])
 }
 
 impl Metrics {
     /// Registers everything under Linkerd's names, ours beside them.
     pub(crate) fn new(registry: &mut Registry) -> Self {
         let metrics = Self {
-            requests: Family::default(),
-            responses: Family::default(),
-            latencies: Family::new_with_constructor(latency_histogram),
-            opened: Family::default(),
-            open: Family::default(),
+            requests: requests::Requests::register(registry),
+            connections: Kept::register(registry, connections::CONNECTIONS),
+            decisions: policy::Decisions::register(registry),
+            controllers: controllers::Controllers::register(registry),
             refusals: Family::default(),
             retries: Counter::default(),
-            bytes_read: Family::default(),
-            bytes_written: Family::default(),
             certificate_expiry: Gauge::default(),
             certificate_refreshes: Counter::default(),
         };
         let m = metrics.clone();
-        registry.register("request", "HTTP requests", m.requests);
-        registry.register("response", "HTTP responses", m.responses);
-        registry.register("response_latency_ms", "From a request's head to its response's head", m.latencies);
-        registry.register("tcp_open", "Accepted connections", m.opened);
-        registry.register("tcp_open_connections", "Connections open now", m.open);
-        registry.register("tcp_read_bytes", "Bytes relayed from clients", m.bytes_read);
-        registry.register("tcp_write_bytes", "Bytes relayed to clients", m.bytes_written);
         registry.register("refusals", "Refused connections, requests and endpoints, by reason", m.refusals);
         registry.register("outbound_http_retries", "Requests sent again after a dead connection", m.retries);
         registry.register(
@@ -98,9 +82,6 @@ impl Metrics {
             m.certificate_expiry,
         );
         registry.register("control_identity_cert_refreshes", "SVIDs installed", m.certificate_refreshes);
-        let start: Gauge = Gauge::default();
-        start.set(seconds(SystemTime::now()));
-        registry.register("process_start_time_seconds", "When the proxy started (Unix time)", start);
         let build: Family<Vec<(&'static str, &'static str)>, Gauge> = Family::default();
         build.get_or_create(&vec![("version", env!("CARGO_PKG_VERSION")), ("vendor", "outrigger")]).set(1);
         registry.register("proxy_build_info", "The running build", build);
@@ -112,20 +93,31 @@ impl Metrics {
         self.refusals.get_or_create(&labels).inc();
     }
 
-    /// Counts a connection as open until the guard is dropped.
-    pub(crate) fn open(&self, direction: Direction) -> OpenConnection {
-        let labels = ConnectionLabels { direction };
-        self.opened.get_or_create(&labels).inc();
-        let gauge = self.open.get_or_create(&labels).clone();
-        gauge.inc();
-        OpenConnection(gauge)
+    /// Counts a client's connection from now until the meter is dropped; `to` is where it was going.
+    pub(crate) fn accepted(&self, direction: Direction, to: SocketAddr, security: &Security<'_>) -> Meter {
+        Meter::new(self.connections.of(connections::source(direction, to, security)))
     }
 
-    pub(crate) fn carried(&self, direction: Direction, from_client: u64, to_client: u64) {
-        let labels = ConnectionLabels { direction };
-        self.bytes_read.get_or_create(&labels).inc_by(from_client);
-        self.bytes_written.get_or_create(&labels).inc_by(to_client);
+    /// Counts a connection that the proxy made.
+    pub(crate) fn connected(&self, direction: Direction, to: SocketAddr, security: &Security<'_>) -> Meter {
+        Meter::new(self.connections.of(connections::destination(direction, to, security)))
     }
+
+    /// The count of a decision of an inbound policy.
+    pub(crate) fn decided(&self, decided: Decided, about: &About<'_>) -> Arc<Counter> {
+        self.decisions.of(decided, about)
+    }
+
+    /// The counts of the calls to one controller.
+    pub(crate) fn calls(&self, addr: String, server_id: Option<&str>) -> Calls {
+        self.controllers.of(addr, server_id)
+    }
+
+    pub(crate) fn open(&self, _: Direction) -> Option<Meter> {
+        None
+    }
+
+    pub(crate) fn carried(&self, _: Direction, _: u64, _: u64) {}
 
     pub(crate) fn retried(&self) {
         self.retries.inc();
@@ -138,54 +130,21 @@ impl Metrics {
 
     /// The handles of one destination's or port's requests.
     pub(crate) fn requests(&self, direction: Direction, authority: &str) -> Rc<RequestSeries> {
-        let labels = TargetLabels { direction, authority: authority.to_owned() };
-        Rc::new(RequestSeries {
-            requests: self.requests.get_or_create(&labels).clone(),
-            latency: self.latencies.get_or_create(&labels).clone(),
-            statuses: RefCell::default(),
-            responses: self.responses.clone(),
-            labels,
-        })
-    }
-}
-
-/// See [`Metrics::open`].
-pub(crate) struct OpenConnection(Gauge);
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
-/// See [`Metrics::requests`].
-pub(crate) struct RequestSeries {
-    requests: Counter,
-    latency: Histogram,
-    /// The few statuses that a destination answers with.
-    statuses: RefCell<Vec<(u16, Counter)>>,
-    responses: Family<ResponseLabels, Counter>,
-    labels: TargetLabels,
-}
-
-impl RequestSeries {
-    pub(crate) fn request(&self) {
-        self.requests.inc();
+        let labels = vec![("direction", direction.as_str().to_owned()), ("authority", authority.to_owned())];
+        Rc::new(self.requests.of(labels))
     }
 
-    pub(crate) fn response(&self, status: u16, latency: Duration) {
-        self.latency.observe(latency.as_secs_f64() * 1e3);
-        let mut statuses = self.statuses.borrow_mut();
-        if let Some((_, counter)) = statuses.iter().find(|(known, _)| *known == status) {
-            counter.inc();
-            return;
+    /// Forgets the series that nobody has counted for `retain` (`METRICS_RETAIN_IDLE`), for ever.
+    pub(crate) async fn forget_idle(self, retain: Duration) {
+        let mut ticks = tokio::time::interval(Duration::from_secs(10));
+        loop {
+            ticks.tick().await;
+            let now = Instant::now();
+            self.requests.forget_idle(now, retain);
+            self.connections.forget_idle(now, retain);
+            self.decisions.forget_idle(now, retain);
+            self.controllers.forget_idle(now, retain);
         }
-        let TargetLabels { direction, authority } = self.labels.clone();
-        let classification = if status < 500 { "success" } else { "failure" };
-        let labels = ResponseLabels { direction, authority, status_code: status, classification };
-        let counter = self.responses.get_or_create(&labels).clone();
-        counter.inc();
-        statuses.push((status, counter));
     }
 }
 

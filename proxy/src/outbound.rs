@@ -2,6 +2,7 @@
 
 use crate::destination::{Destination, OutboundGate, label};
 use crate::detect;
+use crate::directory::Directory;
 use crate::gate::Gate;
 use crate::http::Connection;
 use crate::http2;
@@ -21,13 +22,14 @@ use std::rc::Rc;
 use std::time::Instant;
 
 /// A connection's journey: resolve where it was going, find out what it speaks, forward it.
-pub(crate) async fn serve(worker: &Rc<Worker>, accepted: Accepted) -> Result<(), Refused> {
+pub(crate) async fn serve(directory: &Directory, accepted: Accepted) -> Result<(), Refused> {
+    let worker = &directory.worker;
     let target = accepted.original_dst;
     if !redirected(&accepted) {
         return Err(Refusal::Loop.into());
     }
     let mut client = Link::plain(accepted.stream);
-    let destination = worker.destination(target);
+    let destination = directory.destination(target);
     let plan = destination.resolved(worker.config.outbound.side.detect_timeout).await?;
     let speaks = protocol(&plan, &mut client).await;
     let ends = (accepted.client, target);

@@ -126,7 +126,12 @@ mod tests {
 
     fn deny() -> InboundPolicy {
         let authorizations = DefaultPolicy::Deny.authorizations(&[], false);
-        InboundPolicy { meta: Meta::default_named("deny"), protocol: InboundProtocol::Opaque, authorizations, rate_limit: None }
+        InboundPolicy {
+            meta: Meta::default_named("deny"),
+            protocol: InboundProtocol::Opaque,
+            authorizations,
+            rate_limit: None,
+        }
     }
 
     #[tokio::test(start_paused = true)]

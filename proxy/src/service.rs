@@ -2,12 +2,12 @@
 
 use crate::config::Queue;
 use crate::connect;
-use crate::endpoint::{Endpoint, InFlight, Lease, Reach};
-use crate::http2;
+use crate::control::Control;
+use crate::endpoint::{Endpoint, InFlight, Lease};
+use crate::http2_client::Sender;
 use crate::refused::Refused;
+use crate::resolution::{Endpoints, Reach};
 use crate::worker::Worker;
-use hyper::body::Incoming;
-use hyper::client::conn::http2::SendRequest;
 use outrigger_model::Refusal;
 use outrigger_proxy_core::balance::{PeakEwma, Pick, pick};
 use outrigger_proxy_core::header::Session;
@@ -18,9 +18,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedMutexGuard, watch};
-
-/// A backend's endpoints, sorted by address; `None`: the controller has not said them yet.
-pub(crate) type Endpoints = Option<Arc<[Reach]>>;
 
 /// How a connection came about.
 enum Had<T> {
@@ -112,13 +109,13 @@ impl Service {
     }
 
     /// An endpoint's HTTP/2 connection, which others may share.
-    pub(crate) async fn lease_http2(&self, worker: &Worker) -> Result<(SendRequest<Incoming>, InFlight), Refused> {
+    pub(crate) async fn lease_http2(&self, worker: &Worker) -> Result<(Sender, InFlight), Refused> {
         let pooled = |endpoint: &Rc<Endpoint>, now| {
             endpoint.http2.shared().map(|sender| (sender, InFlight::new(Rc::clone(endpoint), now, false)))
         };
         match self.connected(worker, Some(Session::Http2), pooled).await? {
             Had::Pooled(shared) => Ok(shared),
-            Had::Fresh(lease, _opening) => http2::open(worker, lease).await,
+            Had::Fresh(lease, _opening) => lease.into_http2(worker.config.outbound.http2_windows).await,
         }
     }
 
@@ -281,5 +278,34 @@ impl Service {
             endpoint.sweep(now, pool_idle);
         }
         self.last_used.get() > unused_since || self.endpoints.borrow().iter().any(|endpoint| endpoint.has_idle())
+    }
+}
+
+/// The backends that a worker knows, by path.
+pub(crate) struct Services {
+    control: Control,
+    known: RefCell<HashMap<Arc<str>, Rc<Service>>>,
+}
+
+impl Services {
+    pub(crate) fn new(control: Control) -> Rc<Self> {
+        Rc::new(Self { control, known: RefCell::default() })
+    }
+
+    /// The backend of a path; the first use asks the control thread to watch it.
+    pub(crate) fn of(&self, path: &Arc<str>) -> Rc<Service> {
+        let mut known = self.known.borrow_mut();
+        if let Some(service) = known.get(path) {
+            return Rc::clone(service);
+        }
+        let service = Service::balanced(self.control.watch_service(path.clone()), Instant::now());
+        known.insert(path.clone(), Rc::clone(&service));
+        service
+    }
+
+    /// Closes idle connections, and forgets what has not been used since `unused_since`.
+    pub(crate) fn sweep(&self, now: Instant, pool_idle: Duration, unused_since: Instant) {
+        let used = |service: &Rc<Service>| service.sweep(now, pool_idle, unused_since) || Rc::strong_count(service) > 1;
+        self.known.borrow_mut().retain(|_, service| used(service));
     }
 }

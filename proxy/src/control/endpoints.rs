@@ -3,8 +3,7 @@
 use super::backoff::Retry;
 use super::stream::{Controller, Stream};
 use crate::config::Config;
-use crate::endpoint::Reach;
-use crate::service::Endpoints;
+use crate::resolution::{Endpoints, Reach};
 use linkerd2_proxy_api::destination::destination_client::DestinationClient;
 use linkerd2_proxy_api::destination::{GetDestination, Update};
 use outrigger_api::destination::{DestinationUpdate, update_from_proto};

@@ -3,7 +3,7 @@
 use super::backoff::Retry;
 use super::stream::{Controller, Stream};
 use crate::config::Config;
-use crate::destination::Resolution;
+use crate::resolution::Resolution;
 use linkerd2_proxy_api::destination::destination_client::DestinationClient;
 use linkerd2_proxy_api::destination::{DestinationProfile, GetDestination};
 use linkerd2_proxy_api::outbound::OutboundPolicy as PolicyMessage;

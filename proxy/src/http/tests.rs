@@ -1,14 +1,16 @@
 //! The inbound HTTP path in process, over real sockets: a scripted client on one side, a scripted application on the
 //! other.
 
+use crate::admission::{Arrival, Tls};
 use crate::config::Config;
 use crate::control::Control;
-use crate::inbound::{Arrival, Tls, requests, requests_http2};
+use crate::directory::{Defaults, Directory};
+use crate::inbound::{requests, requests_http2};
 use crate::link::Link;
 use crate::metrics::Metrics;
 use crate::port::{Policy, Port, PortState};
 use crate::refused::Refused;
-use crate::worker::{Defaults, Worker};
+use crate::worker::Worker;
 use outrigger_model::{DefaultPolicy, InboundPolicy, InboundProtocol, InboundRoute, Meta, Peer, RouteRule};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -39,7 +41,7 @@ pub(crate) fn policy(default: DefaultPolicy) -> PortState {
 
 /// A proxy between a client and an application that the test plays itself.
 pub(crate) struct Rig {
-    worker: Rc<Worker>,
+    directory: Rc<Directory>,
     pub(crate) application: Application,
     pub(crate) policies: watch::Sender<PortState>,
     pub(crate) peer: Option<Peer>,
@@ -91,7 +93,11 @@ impl Rig {
         let metrics = Metrics::new(&mut Default::default());
         let credentials = watch::channel(None).1;
         Self {
-            worker: Worker::new(Arc::new(config), credentials, metrics, control, Defaults::default()),
+            directory: Directory::new(
+                Worker::new(Arc::new(config), credentials, metrics),
+                control,
+                Defaults::default(),
+            ),
             application: Application::new().await,
             policies: watch::channel(policy(DefaultPolicy::AllUnauthenticated)).0,
             peer: None,
@@ -101,16 +107,17 @@ impl Rig {
     /// A client's connection, and the proxy's work on it.
     async fn connect(&self) -> (TcpStream, JoinHandle<Result<(), Refused>>) {
         let (client, accepted, arrival) = self.arrive().await;
-        let worker = Rc::clone(&self.worker);
-        let serving = tokio::task::spawn_local(async move { requests(&worker, Link::plain(accepted), arrival).await });
+        let directory = Rc::clone(&self.directory);
+        let serving =
+            tokio::task::spawn_local(async move { requests(&directory, Link::plain(accepted), arrival).await });
         (client, serving)
     }
 
     /// The same for a client that speaks HTTP/2.
     pub(crate) async fn connect_http2(&self) -> (TcpStream, JoinHandle<Result<(), Refused>>) {
         let (client, accepted, arrival) = self.arrive().await;
-        let worker = Rc::clone(&self.worker);
-        let serving = async move { requests_http2(&worker, Link::plain(accepted), arrival).await };
+        let directory = Rc::clone(&self.directory);
+        let serving = async move { requests_http2(&directory, Link::plain(accepted), arrival).await };
         (client, tokio::task::spawn_local(serving))
     }
 
@@ -489,7 +496,7 @@ fn t_53_a_drain_lets_idle_connections_finish() {
         let rig = Rig::new().await;
         let (mut client, serving) = rig.connect().await;
         tokio::task::yield_now().await;
-        rig.worker.drain.begin();
+        rig.directory.worker.drain.begin();
         send(&mut client, GET).await;
         let mut app = rig.accept().await;
         read_to(&mut app, "\r\n\r\n").await;

@@ -2,31 +2,40 @@
 
 use super::body::Body;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use outrigger_model::Refusal;
-use outrigger_proxy_core::http1::{grpc_status, status};
+use outrigger_proxy_core::reply::{Audience, Reply};
 
 /// Whether the client awaits a gRPC status.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// Answers a refused request; `explain` adds why.
-pub(crate) fn refuse(refusal: Refusal, grpc: bool, explain: bool) -> Response<Body> {
+/// Answers a refused request.
+pub(crate) fn refuse(reply: &Reply<'_>, grpc: bool, audience: Audience) -> Response<Body> {
     let mut response = Response::new(Body::empty());
-    let sentence = HeaderValue::from_static(refusal.sentence());
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-    if explain {
-        headers.insert("l5d-proxy-error", sentence.clone());
+    let mut put = |name: &'static str, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    };
+    put("content-length", "0");
+    if audience.is_told_why() {
+        put("l5d-proxy-error", reply.message);
+    }
+    if audience.is_told_to_close(reply) {
+        put("l5d-proxy-connection", "close");
     }
     if grpc {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert("grpc-status", HeaderValue::from(grpc_status(refusal)));
-        if explain {
-            headers.insert("grpc-message", sentence);
+        put("content-type", "application/grpc");
+        put("grpc-status", &reply.grpc_status.to_string());
+        if audience.is_told_why() {
+            put("grpc-message", reply.message);
         }
     } else {
-        *response.status_mut() = StatusCode::from_u16(status(refusal).0).unwrap_or(StatusCode::BAD_GATEWAY);
+        if let Some(location) = reply.location {
+            put("location", location);
+        }
+        *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::BAD_GATEWAY);
     }
     response
 }

@@ -1,14 +1,9 @@
 //! HTTP/2's settings, as the environment gives them.
 
-use super::Local;
 use crate::config::{Http2Server, Windows};
-use hyper::{client, server};
+use crate::http2_client::Local;
+use hyper::server;
 use hyper_util::rt::TokioTimer;
-use std::time::Duration;
-
-/// Keeps a connection to an upstream that says nothing from hanging for ever.
-const PING_INTERVAL: Duration = Duration::from_secs(10);
-const PING_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// For a client's connections.
 pub(super) fn server(of: &Http2Server) -> server::conn::http2::Builder<Local> {
@@ -23,19 +18,6 @@ pub(super) fn server(of: &Http2Server) -> server::conn::http2::Builder<Local> {
         .keep_alive_interval(of.keep_alive_interval)
         .keep_alive_timeout(of.keep_alive_timeout);
     match of.windows {
-        Windows::Adaptive => builder.adaptive_window(true),
-        Windows::Fixed { stream, connection } => {
-            builder.initial_stream_window_size(stream).initial_connection_window_size(connection)
-        }
-    };
-    builder
-}
-
-/// For connections to upstreams.
-pub(super) fn client(windows: Windows) -> client::conn::http2::Builder<Local> {
-    let mut builder = client::conn::http2::Builder::new(Local);
-    builder.timer(TokioTimer::new()).keep_alive_interval(PING_INTERVAL).keep_alive_timeout(PING_TIMEOUT);
-    match windows {
         Windows::Adaptive => builder.adaptive_window(true),
         Windows::Fixed { stream, connection } => {
             builder.initial_stream_window_size(stream).initial_connection_window_size(connection)

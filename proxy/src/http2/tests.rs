@@ -1,7 +1,7 @@
 //! The inbound HTTP/2 path in process: hyper as client and as application.
 
 use crate::http::tests::{Rig, policy, run};
-use crate::http2::Local;
+use crate::http2_client::Local;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full, StreamBody};

@@ -2,8 +2,7 @@
 
 use super::body::Body;
 use super::orig_proto::{self, Original};
-use super::{settings, strip};
-use crate::endpoint::{InFlight, Lease};
+use super::strip;
 use crate::gate::{Chosen, Gate};
 use crate::link::Stream;
 use crate::refused::Refused;
@@ -12,41 +11,10 @@ use http::request::Parts;
 use http::uri::Scheme;
 use http::{HeaderMap, Request, Response, Uri, Version, header};
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use outrigger_model::Refusal;
-use std::cell::RefCell;
-use std::sync::Arc;
 use std::time::Instant;
-use tokio::sync::{Mutex, OwnedMutexGuard};
-
-/// An endpoint's HTTP/2 connection, if there is one. Everybody shares it.
-#[derive(Default)]
-pub(crate) struct Http2Pool {
-    shared: RefCell<Option<http2::SendRequest<Incoming>>>,
-    /// Held by whoever opens the connection: a burst of first requests makes one, not as many.
-    opening: Arc<Mutex<()>>,
-}
-
-impl Http2Pool {
-    /// The shared connection, if it is open.
-    pub(crate) fn shared(&self) -> Option<http2::SendRequest<Incoming>> {
-        let mut held = self.shared.borrow_mut();
-        if held.as_ref().is_some_and(http2::SendRequest::is_closed) {
-            *held = None;
-        }
-        held.clone()
-    }
-
-    /// Waits until nobody else opens a connection; look for a shared one again then.
-    pub(crate) async fn to_open(&self) -> OwnedMutexGuard<()> {
-        Arc::clone(&self.opening).lock_owned().await
-    }
-
-    pub(crate) fn clear(&self) {
-        self.shared.take();
-    }
-}
 
 /// A request that the upstream's connection gave back unsent may go to another one; so often.
 const ATTEMPTS: usize = 3;
@@ -92,21 +60,6 @@ pub(crate) async fn as_http2(
         }
     }
     Err(Refusal::UpstreamClosed.into())
-}
-
-/// Opens HTTP/2 on a fresh connection and shares it with whoever comes next.
-pub(crate) async fn open(worker: &Worker, lease: Lease) -> Result<(http2::SendRequest<Incoming>, InFlight), Refused> {
-    let (link, load) = lease.into_parts();
-    let failed = |error| Refused::new(Refusal::ConnectFailed, error);
-    let builder = settings::client(worker.config.outbound.http2_windows);
-    let (sender, connection) = builder.handshake(TokioIo::new(Stream::new(link))).await.map_err(failed)?;
-    tokio::task::spawn_local(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(event = "http2.upstream_ended", %error);
-        }
-    });
-    load.endpoint().http2.shared.replace(Some(sender.clone()));
-    Ok((sender, load))
 }
 
 /// Sends the request to the application as the HTTP/1 that it was. A reset of the application's connection is a 502.
