@@ -52,6 +52,8 @@ refusals! {
     305 NoRoute "no_route" "no route matches the request"
     306 RateLimited "rate_limited" "the client's request rate is over the limit"
     307 AuthorizationWithdrawn "authorization_withdrawn" "the authorization that admitted the connection was withdrawn"
+    308 Redirected "redirected" "a filter of the route redirects the request"
+    309 AnsweredByRoute "answered_by_route" "a filter of the route answers the request itself"
     // HTTP
     401 RequestInvalid "request_invalid" "the request is not valid HTTP, or its framing is ambiguous"
     402 RequestHeadTooLarge "request_head_too_large" "the request line and headers are larger than allowed"
@@ -71,6 +73,7 @@ refusals! {
     509 ConnectTimeout "connect_timeout" "the upstream did not take the connection in time"
     510 UndefinedPort "undefined_port" "the service does not declare this port"
     511 Forbidden "forbidden" "the outbound policy forbids the connection"
+    512 RequiredIdentityMissing "required_identity_missing" "the endpoint is not the one that the request's l5d-require-id asks for"
 }
 
 impl fmt::Display for Refusal {

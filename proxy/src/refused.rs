@@ -12,7 +12,7 @@ pub(crate) struct Refused {
     /// The particular cause, where the refusal's sentence does not say it all.
     pub detail: Option<Box<str>>,
     /// What the route's filter answers, if one refused.
-    answer: Option<Box<Answer>>,
+    pub answer: Option<Box<Answer>>,
 }
 
 impl Refused {

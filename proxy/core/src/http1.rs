@@ -24,6 +24,13 @@ pub const MAX_FIELDS: usize = 128;
 /// Room for the fields of one head; reused, never cleared.
 pub type Fields<'b> = [MaybeUninit<Header<'b>>; MAX_FIELDS];
 
+/// Adds a field to a head that was written before.
+pub fn append(head: &mut Vec<u8>, name: &str, value: &str) {
+    head.truncate(head.len().saturating_sub(2));
+    put(head, name, value.as_bytes());
+    head.extend_from_slice(b"\r\n");
+}
+
 /// An uninitialised [`Fields`].
 pub const fn fields<'b>() -> Fields<'b> {
     [const { MaybeUninit::uninit() }; MAX_FIELDS]
@@ -147,6 +154,7 @@ fn stays_here(name: &str, nominated: &[&[u8]]) -> bool {
         14 => is("l5d-orig-proto") || is("l5d-require-id"),
         15 => is("l5d-proxy-error"),
         16 => is("proxy-connection"),
+        17 => is("l5d-dst-canonical"),
         20 => is("l5d-proxy-connection"),
         _ => false,
     };

@@ -9,4 +9,5 @@ pub mod header;
 pub mod http1;
 pub mod outbound;
 pub mod rate;
+pub mod reply;
 pub mod route;

@@ -100,5 +100,3 @@ impl Drop for Meter {
         self.0.closed.inc();
     }
 }
-
-

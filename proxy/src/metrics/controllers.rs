@@ -77,10 +77,8 @@ impl Drop for OpenCall {
         self.calls.streams.open.dec();
         let mut labels = self.calls.labels.clone();
         let classification = if self.ended == Code::Ok { "success" } else { "failure" };
-        labels.extend([
-            ("grpc_status", (self.ended as i32).to_string()),
-            ("classification", classification.to_owned()),
-        ]);
+        labels
+            .extend([("grpc_status", (self.ended as i32).to_string()), ("classification", classification.to_owned())]);
         self.calls.responses.of(labels).inc();
     }
 }

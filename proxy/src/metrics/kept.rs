@@ -108,7 +108,7 @@ mod tests {
         held.inc_by(2);
         kept.of(labels("held")).inc();
         let text = shown(&registry);
-        assert!(text.starts_with("# HELP things Things.\n# TYPE things counter\n"), "{text}");
+        assert!(text.starts_with("# HELP things Things\n# TYPE things counter\n"), "{text}");
         assert!(text.contains("things_total{name=\"held\"} 3\n") && text.contains("{name=\"gone\"} 1\n"), "{text}");
 
         let (now, retain) = (Instant::now(), Duration::from_secs(60));

@@ -1,8 +1,10 @@
 //! A request's head.
 
 use super::{Fields, Framing, Hop, Invalid, bare_lf, hop, parse_error, put, stays_here, unfinished};
+use crate::filter::modified;
 use crate::route::Head;
 use httparse::{Header, Status};
+use outrigger_model::HeaderModifier;
 
 /// A request's head, borrowed from the bytes it was read from.
 pub struct Request<'h, 'b> {
@@ -22,6 +24,8 @@ pub struct Request<'h, 'b> {
 pub struct RequestRewrite<'a> {
     /// The client's identity, for the application (`l5d-client-id`).
     pub client_id: Option<&'a str>,
+    /// Header changes of the route's filters.
+    pub changes: &'a [HeaderModifier],
 }
 
 impl<'h, 'b> Request<'h, 'b> {
@@ -71,6 +75,11 @@ impl<'h, 'b> Request<'h, 'b> {
         self.framing == Framing::None && matches!(self.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE")
     }
 
+    /// The identity that the server must have (`l5d-require-id`, A.1.9).
+    pub fn required_id(&self) -> Option<&'b [u8]> {
+        self.hop.required_id
+    }
+
     /// Writes the head that goes on; `out` is cleared first.
     pub fn write(&self, out: &mut Vec<u8>, rewrite: RequestRewrite<'_>) {
         out.clear();
@@ -79,10 +88,12 @@ impl<'h, 'b> Request<'h, 'b> {
         }
         let upgrade = self.upgrade();
         let settings = |name: &str| name.len() == 14 && name.eq_ignore_ascii_case("http2-settings");
-        for field in self.fields {
-            if !stays_here(field.name, &self.hop.nominated) && !settings(field.name) {
-                put(out, field.name, field.value);
-            }
+        let goes_on = |field: &&Header<'_>| !stays_here(field.name, &self.hop.nominated) && !settings(field.name);
+        let fields = self.fields.iter().filter(goes_on).map(|field| (field.name, field.value));
+        if rewrite.changes.is_empty() {
+            fields.for_each(|(name, value)| put(out, name, value));
+        } else {
+            modified(fields, rewrite.changes).into_iter().for_each(|(name, value)| put(out, name, value));
         }
         if let Some(protocol) = upgrade {
             put(out, "connection", b"upgrade");

@@ -1,7 +1,7 @@
 use super::*;
 use crate::reply::{Audience, Reply};
 use crate::route::Head;
-use outrigger_model::Refusal;
+use outrigger_model::{HeaderModifier, Refusal};
 
 fn request(head: &str) -> Result<Option<(String, Framing)>, Invalid> {
     let mut room = fields();
@@ -43,8 +43,45 @@ fn a_request_goes_on_without_what_concerns_this_hop() {
     let head = b"GET / HTTP/1.1\r\nHost: a\r\nl5d-client-id: forged\r\n\r\n";
     let parsed = Request::parse(head, &mut room).unwrap().unwrap();
     let mut out = Vec::new();
-    parsed.write(&mut out, RequestRewrite { client_id: Some("spiffe://td/vm") });
+    parsed.write(&mut out, RequestRewrite { client_id: Some("spiffe://td/vm"), ..RequestRewrite::default() });
     assert_eq!(out, b"GET / HTTP/1.1\r\nHost: a\r\nl5d-client-id: spiffe://td/vm\r\n\r\n");
+    append(&mut out, "l5d-dst-canonical", "web:80");
+    assert!(out.ends_with(b"l5d-client-id: spiffe://td/vm\r\nl5d-dst-canonical: web:80\r\n\r\n"));
+}
+
+#[test]
+fn a_1_9_l5d_headers_of_applications_and_peers_go_no_further() {
+    let l5d = ["client-id", "orig-proto", "proxy-error", "proxy-connection", "require-id", "dst-canonical"];
+    for name in l5d {
+        for name in [format!("l5d-{name}"), format!("L5D-{}", name.to_uppercase())] {
+            assert_eq!(
+                forwarded(&format!("GET / HTTP/1.1\r\nHost: a\r\n{name}: x\r\n\r\n")),
+                "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+            );
+            let head = format!("HTTP/1.1 200 OK\r\n{name}: x\r\nContent-Length: 0\r\n\r\n");
+            let (written, ..) = response(&head, "GET", ResponseRewrite::KeepAlive).unwrap();
+            assert_eq!(written, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        }
+    }
+    let mut room = fields();
+    let head = b"HTTP/1.1 502 Bad Gateway\r\nl5d-proxy-error: why\r\nl5d-proxy-connection: close\r\n\r\n";
+    let parsed = Response::parse(head, &mut room, "GET".into()).unwrap().unwrap();
+    assert_eq!((parsed.proxy_error(), parsed.tears_down()), (Some(&b"why"[..]), true));
+    let mut room = fields();
+    let head = b"GET / HTTP/1.1\r\nHost: a\r\nl5d-require-id: spiffe://td/web\r\n\r\n";
+    let parsed = Request::parse(head, &mut room).unwrap().unwrap();
+    assert_eq!(parsed.required_id(), Some(&b"spiffe://td/web"[..]));
+}
+
+#[test]
+fn filters_change_headers_and_nothing_else() {
+    let change = HeaderModifier { set: vec![("B".into(), "2".into())], ..HeaderModifier::default() };
+    let mut room = fields();
+    let head = b"POST / HTTP/1.1\r\nHost: a\r\nb: 1\r\nContent-Length: 3\r\nl5d-client-id: forged\r\n\r\n";
+    let parsed = Request::parse(head, &mut room).unwrap().unwrap();
+    let mut out = Vec::new();
+    parsed.write(&mut out, RequestRewrite { client_id: Some("id"), changes: &[change] });
+    assert_eq!(out, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nB: 2\r\nl5d-client-id: id\r\n\r\n");
 }
 
 #[test]
