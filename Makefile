@@ -42,6 +42,7 @@ layers: ## Which crate may import which
 crds: ## Write what is generated: CRD YAML, docs/refusals.md
 	cargo run -q -p xtask -- crds
 	cargo run -q -p xtask -- refusals
+	cargo run -q -p xtask -- descriptors
 
 bench: ## Outrigger and Envoy against the direct path, into benches/RESULTS.md
 	@tools/setup.sh build run bench

@@ -17,6 +17,10 @@ mod any;
 
 use thiserror::Error;
 
+/// Linkerd's messages and services by name, for gRPC reflection: an encoded `FileDescriptorSet`, made by
+/// `cargo run -p xtask -- descriptors`.
+pub const FILE_DESCRIPTORS: &[u8] = include_bytes!("../generated/descriptors.bin");
+
 /// A message that means nothing: the path of the field, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{field}: {why}")]

@@ -1,5 +1,6 @@
 //! The gRPC server: where it listens, and what bounds it.
 
+use crate::health::{Health, reflection};
 use futures::Stream;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -47,16 +48,36 @@ pub fn grpc_addr(addr: SocketAddr, has_svid: bool) -> Result<SocketAddr, ListenE
     Ok(addr)
 }
 
-/// Answers proxies until `drained` resolves, then as long as their connections take to end.
+/// What a server serves, beside health and reflection.
+pub struct Services {
+    pub routes: Routes,
+    /// The full name of each.
+    pub names: &'static [&'static str],
+    /// What the names mean: an encoded `FileDescriptorSet`.
+    pub descriptors: &'static [u8],
+}
+
+/// Answers proxies until `drained` resolves, then as long as their connections take to end. Whoever may connect may ask
+/// for health and reflection.
 pub async fn serve<IO>(
     incoming: impl Stream<Item = io::Result<IO>>,
-    routes: Routes,
+    services: Services,
     streams_per_connection: u32,
     drained: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error>
 where
     IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
+    let (health, server) = Health::of(services.names).await;
+    let mut routes = services.routes.add_service(server);
+    match reflection(services.names, services.descriptors) {
+        Ok(server) => routes = routes.add_service(server),
+        Err(error) => tracing::error!(event = "grpc.no_reflection", %error, "the descriptors make no sense"),
+    }
+    let drained = async {
+        drained.await;
+        health.end().await;
+    };
     let limits = ServiceBuilder::new().layer(LoadShedLayer::new()).layer(GlobalConcurrencyLimitLayer::new(REQUESTS));
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))

@@ -4,8 +4,9 @@
 
 mod flags;
 mod grpc;
+mod health;
 mod program;
 
 pub use flags::Flags;
-pub use grpc::{ListenError, grpc_addr, listen, serve};
+pub use grpc::{ListenError, Services, grpc_addr, listen, serve};
 pub use program::{Stop, program, readiness, until_stopped};

@@ -2,8 +2,9 @@
 
 use anyhow::{Context, anyhow};
 use ipnet::IpNet;
+use outrigger_api::FILE_DESCRIPTORS;
 use outrigger_cluster::folder;
-use outrigger_controller::{Stop, grpc_addr, listen, readiness, serve, until_stopped};
+use outrigger_controller::{Services, Stop, grpc_addr, listen, readiness, serve, until_stopped};
 use outrigger_destination::args::Args;
 use outrigger_destination::index::{Index, Shared};
 use outrigger_destination::metrics::Metrics;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::sync::watch;
+use tonic::server::NamedService;
 use tonic::service::Routes;
 
 /// Streams of one proxy: a gateway follows thousands of destinations.
@@ -56,7 +58,9 @@ pub(crate) async fn run(args: Args, stop: Stop) -> anyhow::Result<()> {
         tracing::info!(event = "destination.serving", "answering proxies");
         let drained = async { _ = draining.wait_for(|drain| *drain).await };
         let connections = incoming(grpc, credentials);
-        serve(connections, Routes::new(destination), STREAMS_PER_CONNECTION, drained).await.context("the gRPC server")
+        let services =
+            Services { routes: Routes::new(destination), names: &[Destination::NAME], descriptors: FILE_DESCRIPTORS };
+        serve(connections, services, STREAMS_PER_CONNECTION, drained).await.context("the gRPC server")
     };
     let following = follow(args.controller.manifests.clone(), args.service_cidr, &index, &complete);
     until_stopped(showing, following, serving, stop, &drain).await

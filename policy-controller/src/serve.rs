@@ -1,6 +1,10 @@
 //! The gRPC server of the services.
 
 use crate::{Index, OutboundService, Service};
+use linkerd2_proxy_api::inbound::inbound_server_policies_server;
+use linkerd2_proxy_api::outbound::outbound_policies_server;
+use outrigger_api::FILE_DESCRIPTORS;
+use outrigger_controller::Services;
 use outrigger_mtls::CredentialsWatch;
 use outrigger_mtls::grpc::incoming;
 use std::sync::Arc;
@@ -10,6 +14,7 @@ use tonic::service::Routes;
 
 /// Streams of one proxy, which watches each of its ports and each destination of its application.
 const STREAMS_PER_CONNECTION: u32 = 16_384;
+const NAMES: &[&str] = &[inbound_server_policies_server::SERVICE_NAME, outbound_policies_server::SERVICE_NAME];
 /// A workload's name and a destination are all that anybody may send.
 const MESSAGE_BYTES: usize = 16 * 1024;
 
@@ -30,11 +35,7 @@ pub async fn serve(
     let outbound = OutboundService::new(index, draining.clone()).max_decoding_message_size(MESSAGE_BYTES);
     let drained = async move { _ = draining.wait_for(|drain| *drain).await };
     let connections = incoming(listener, credentials);
-    outrigger_controller::serve(
-        connections,
-        Routes::new(inbound).add_service(outbound),
-        STREAMS_PER_CONNECTION,
-        drained,
-    )
-    .await
+    let routes = Routes::new(inbound).add_service(outbound);
+    let services = Services { routes, names: NAMES, descriptors: FILE_DESCRIPTORS };
+    outrigger_controller::serve(connections, services, STREAMS_PER_CONNECTION, drained).await
 }

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use outrigger_model::Refusal;
 
+use crate::layers;
+
 /// A folder or file of the tree and what has to be in it.
 pub(crate) struct Generated {
-    files: Vec<(PathBuf, String)>,
+    files: Vec<(PathBuf, Vec<u8>)>,
     /// A folder that holds generated files and nothing else.
     folder: Option<PathBuf>,
 }
@@ -17,20 +19,31 @@ pub(crate) struct Generated {
 /// The YAML of every CustomResourceDefinition, from the Rust types.
 pub(crate) fn crds() -> Generated {
     let folder = root().join("crds/generated");
-    let files = outrigger_crds::yaml::files().into_iter().map(|(name, text)| (folder.join(name), text)).collect();
+    let files =
+        outrigger_crds::yaml::files().into_iter().map(|(name, text)| (folder.join(name), text.into())).collect();
     Generated { files, folder: Some(folder) }
 }
 
 /// The table of refusals for operators, from `model::Refusal`.
 pub(crate) fn refusals() -> Generated {
-    Generated { files: vec![(root().join("docs/refusals.md"), refusals_page())], folder: None }
+    Generated { files: vec![(root().join("docs/refusals.md"), refusals_page().into())], folder: None }
+}
+
+/// What Linkerd's messages are called, for gRPC reflection: its .proto files, without their comments.
+pub(crate) fn descriptors() -> Result<Generated> {
+    let folder = layers::folder_of("linkerd2-proxy-api")?.join("proto");
+    let set = protox::Compiler::new([folder])?
+        .include_imports(true)
+        .open_files(["destination.proto", "inbound.proto", "outbound.proto"])?
+        .encode_file_descriptor_set();
+    Ok(Generated { files: vec![(root().join("api/generated/descriptors.bin"), set)], folder: None })
 }
 
 pub(crate) fn write(generated: &Generated) -> Result<String> {
-    for (path, text) in &generated.files {
+    for (path, content) in &generated.files {
         let parent = path.parent().context("a generated file without a folder")?;
         fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
-        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        fs::write(path, content).with_context(|| format!("cannot write {}", path.display()))?;
     }
     for path in strays(generated)? {
         fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
@@ -39,7 +52,7 @@ pub(crate) fn write(generated: &Generated) -> Result<String> {
 }
 
 pub(crate) fn check(generated: &Generated, verb: &str) -> Result<String> {
-    let differs = |(path, text): &&(PathBuf, String)| fs::read_to_string(path).ok().as_deref() != Some(text.as_str());
+    let differs = |(path, content): &&(PathBuf, Vec<u8>)| fs::read(path).ok().as_ref() != Some(content);
     let stale = generated.files.iter().filter(differs).map(|(path, _)| path.clone());
     let stale: Vec<String> = stale.chain(strays(generated)?).map(|path| shown(&path)).collect();
     ensure!(stale.is_empty(), "not what the code generates: {}; run: cargo run -p xtask -- {verb}", stale.join(", "));
@@ -57,8 +70,8 @@ fn strays(generated: &Generated) -> Result<Vec<PathBuf>> {
 fn refusals_page() -> String {
     let mut page = String::from(
         "# Refusals\n\n\
-         Nothing but these closes a connection or ends a request on purpose. The number is in the log line (`refusal=`),\n\
-         the label in the metrics; numbers are never reused. This page is generated from `model::Refusal`:\n\
+         Nothing but these closes a connection or ends a request on purpose. The number (`number=`) and the label\n\
+         (`reason=`) are in the log line, the label in the metrics; numbers are never reused. This page is generated from `model::Refusal`:\n\
          `cargo run -p xtask -- refusals`.\n",
     );
     let mut group = 0;
@@ -99,7 +112,7 @@ mod tests {
     fn a_changed_missing_or_left_over_file_is_named() {
         let folder = std::env::temp_dir().join(format!("xtask-generated-{}", std::process::id()));
         let generated =
-            Generated { files: vec![(folder.join("a.yaml"), "a: 1\n".to_owned())], folder: Some(folder.clone()) };
+            Generated { files: vec![(folder.join("a.yaml"), "a: 1\n".into())], folder: Some(folder.clone()) };
         assert!(check(&generated, "crds").unwrap_err().to_string().contains("a.yaml"));
 
         write(&generated).unwrap();
@@ -125,5 +138,10 @@ mod tests {
     #[test]
     fn the_page_in_the_tree_is_the_generated_one() {
         check(&refusals(), "refusals").unwrap();
+    }
+
+    #[test]
+    fn the_descriptors_in_the_tree_are_those_of_the_crate_that_is_used() {
+        check(&descriptors().unwrap(), "descriptors").unwrap();
     }
 }

@@ -1,6 +1,7 @@
 //! The floors of ARCHITECTURE.md, checked against what `cargo metadata` says.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -86,6 +87,15 @@ fn metadata() -> Result<Value> {
         bail!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     serde_json::from_slice(&output.stdout).context("cargo metadata printed no JSON")
+}
+
+/// Where cargo keeps the sources of a dependency.
+pub(crate) fn folder_of(name: &str) -> Result<PathBuf> {
+    let metadata = metadata()?;
+    let package = list(&metadata["packages"])?.iter().find(|package| package["name"] == name);
+    let manifest = package.and_then(|package| package["manifest_path"].as_str()).map(Path::new);
+    let folder = manifest.and_then(Path::parent).with_context(|| format!("cargo metadata knows no package {name}"))?;
+    Ok(folder.to_owned())
 }
 
 fn workspace(metadata: &Value) -> Result<BTreeMap<String, Package>> {

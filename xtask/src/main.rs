@@ -5,7 +5,7 @@ mod layers;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: xtask layers | crds [--check] | refusals [--check]";
+const USAGE: &str = "usage: xtask layers | crds [--check] | refusals [--check] | descriptors [--check]";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -15,6 +15,10 @@ fn main() -> ExitCode {
         ["crds", "--check"] => generated::check(&generated::crds(), "crds"),
         ["refusals"] => generated::write(&generated::refusals()),
         ["refusals", "--check"] => generated::check(&generated::refusals(), "refusals"),
+        ["descriptors"] => generated::descriptors().and_then(|files| generated::write(&files)),
+        ["descriptors", "--check"] => {
+            generated::descriptors().and_then(|files| generated::check(&files, "descriptors"))
+        }
         _ => Err(anyhow::anyhow!(USAGE)),
     };
     match outcome {

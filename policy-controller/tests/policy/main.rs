@@ -5,6 +5,8 @@ mod authorizations;
 mod controller;
 mod defaults;
 mod guide;
+#[cfg(test)]
+mod health;
 mod monotone;
 #[cfg(test)]
 mod outbound;
