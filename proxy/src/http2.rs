@@ -20,10 +20,10 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use outrigger_proxy_core::route::Head;
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
+use upstream::Failed;
 
 /// What every request of one connection shares.
 pub(crate) struct Connection {
@@ -43,7 +43,7 @@ impl Connection {
     pub(crate) async fn serve(self: Rc<Self>, client: Link) -> Result<(), Refused> {
         let service = service_fn(|request| {
             let connection = Rc::clone(&self);
-            async move { Ok::<_, Infallible>(connection.answer(request).await) }
+            async move { connection.answer(request).await }
         });
         let server = settings::server(&self.gate.side(&self.worker.config).http2);
         let serving = server.serve_connection(TokioIo::new(Stream::new(client)), service);
@@ -61,24 +61,26 @@ impl Connection {
         Ok(())
     }
 
-    async fn answer(self: Rc<Self>, request: Request<Incoming>) -> Response<Body> {
+    /// Answers a request; an error resets its stream.
+    async fn answer(self: Rc<Self>, request: Request<Incoming>) -> Result<Response<Body>, hyper::Error> {
         let started = Instant::now();
         self.series.request();
         let grpc = reply::is_grpc(request.headers());
         let response = match self.forward(request).await {
             Ok(response) => response,
-            Err(refused) => {
+            Err(Failed::Reset(error)) => return Err(error),
+            Err(Failed::Refused(refused)) => {
                 let (from, to) = self.ends;
                 self.worker.refused(self.gate.direction(), from, to, &refused);
                 reply::refuse(&refused.reply(), grpc, self.gate.audience(&self.worker.config))
             }
         };
         self.series.response(response.status().as_u16(), started.elapsed());
-        response
+        Ok(response)
     }
 
     /// Decides on a request and sends it on, in the version that it began as.
-    async fn forward(&self, request: Request<Incoming>) -> Result<Response<Body>, Refused> {
+    async fn forward(&self, request: Request<Incoming>) -> Result<Response<Body>, Failed> {
         let _place = self.worker.place(self.gate.direction())?;
         let (mut parts, body) = request.into_parts();
         let original = match &self.gate {
@@ -91,7 +93,9 @@ impl Connection {
             parts.headers.insert(CLIENT_ID, value);
         }
         match original {
-            Some(original) => upstream::as_http1(&self.worker, (&self.gate, &chosen), parts, body, original).await,
+            Some(original) => {
+                Ok(upstream::as_http1(&self.worker, (&self.gate, &chosen), parts, body, original).await?)
+            }
             None => upstream::as_http2(&self.worker, (&self.gate, &chosen), parts, body).await,
         }
     }

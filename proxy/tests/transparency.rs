@@ -2,6 +2,7 @@
 //! nothing of, and through two, over IPv4 and IPv6.
 
 mod http1;
+mod http2;
 mod tcp;
 mod trouble;
 mod tunnel;

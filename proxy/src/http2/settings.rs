@@ -10,6 +10,7 @@ pub(super) fn server(of: &Http2Server) -> server::conn::http2::Builder<Local> {
     let mut builder = server::conn::http2::Builder::new(Local);
     builder
         .timer(TokioTimer::new())
+        .auto_date_header(false)
         .max_concurrent_streams(of.max_concurrent_streams)
         .max_frame_size(of.max_frame_size)
         .max_header_list_size(of.max_header_list_size)

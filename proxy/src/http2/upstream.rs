@@ -14,10 +14,24 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use outrigger_model::Refusal;
+use std::error::Error;
 use std::time::Instant;
 
 /// A request that the upstream's connection gave back unsent may go to another one; so often.
 const ATTEMPTS: usize = 3;
+
+/// Why there is no response.
+pub(super) enum Failed {
+    Refused(Refused),
+    /// The upstream reset the stream; its reason is the client's to know.
+    Reset(hyper::Error),
+}
+
+impl<R: Into<Refused>> From<R> for Failed {
+    fn from(refused: R) -> Self {
+        Self::Refused(refused.into())
+    }
+}
 
 /// Sends the request as HTTP/2, with prior knowledge.
 pub(crate) async fn as_http2(
@@ -25,11 +39,15 @@ pub(crate) async fn as_http2(
     (gate, chosen): (&Gate, &Chosen),
     mut parts: Parts,
     body: Incoming,
-) -> Result<Response<Body>, Refused> {
+) -> Result<Response<Body>, Failed> {
     if parts.uri.scheme().is_none() && parts.uri.authority().is_some() {
         let mut uri = std::mem::take(&mut parts.uri).into_parts();
         uri.scheme = Some(Scheme::HTTP);
         parts.uri = Uri::from_parts(uri).map_err(|e| Refused::new(Refusal::RequestInvalid, e))?;
+    }
+    if parts.uri.authority().is_none() {
+        // h2 takes a request without one only as if it came from HTTP/1, which needs none (RFC 9113 §8.3.1).
+        parts.version = Version::HTTP_11;
     }
     let mut request = Request::from_parts(parts, body);
     for attempt in 1.. {
@@ -40,7 +58,7 @@ pub(crate) async fn as_http2(
             if attempt < ATTEMPTS {
                 continue;
             }
-            return Err(Refused::new(Refusal::UpstreamClosed, error));
+            return Err(Refused::new(Refusal::UpstreamClosed, error).into());
         }
         match sender.try_send_request(request).await {
             Ok(response) => {
@@ -55,11 +73,19 @@ pub(crate) async fn as_http2(
                     endpoint.http2.clear();
                     request = unsent;
                 }
-                _ => return Err(Refused::new(Refusal::UpstreamClosed, error.into_error())),
+                _ => return Err(unanswered(error.into_error())),
             },
         }
     }
     Err(Refusal::UpstreamClosed.into())
+}
+
+fn unanswered(error: hyper::Error) -> Failed {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
+    if cause.is_some_and(|cause| cause.is_reset() && cause.is_remote()) {
+        return Failed::Reset(error);
+    }
+    Refused::new(Refusal::UpstreamClosed, error).into()
 }
 
 /// Sends the request to the application as the HTTP/1 that it was. A reset of the application's connection is a 502.
