@@ -1,13 +1,14 @@
 //! The command line.
 
+use crate::http2;
 use crate::mesh::Mesh;
-use crate::ports::PortSet;
 use clap::{ArgAction, Parser, ValueEnum};
 use ipnet::IpNet;
-use outrigger_cluster::IdentityNames;
+use outrigger_cluster::{IdentityNames, PortSet};
 use outrigger_controller::Flags;
-use outrigger_model::TrustDomain;
+use outrigger_model::{Http2Params, TrustDomain};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// The destination controller: tells proxies where Services and addresses lead.
 #[derive(Debug, Clone, Parser)]
@@ -40,11 +41,17 @@ pub struct Args {
     #[arg(long, value_name = "MODE", default_value = "transport-header")]
     pub outbound_transport_mode: TransportMode,
     /// Ports without protocol detection, unless an annotation says otherwise
-    #[arg(long, value_name = "PORTS", default_value = "25,587,3306,4444,5432,6379,9300,11211")]
+    #[arg(long, value_name = "PORTS", value_parser = PortSet::numbers, default_value = "25,587,3306,4444,5432,6379,9300,11211")]
     pub default_opaque_ports: PortSet,
     /// Tell clients that the proxies of pods take HTTP/2
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     pub enable_h2_upgrade: bool,
+    /// How proxies speak HTTP/2 to meshed endpoints, as JSON of Linkerd's Http2ClientParams
+    #[arg(long, value_name = "JSON", value_parser = http2::parse)]
+    pub meshed_http2_client_params: Option<Http2Params>,
+    /// Give endpoints of the client's zone ten times the weight of others
+    #[arg(long)]
+    pub ext_endpoint_zone_weights: bool,
     /// Serve IPv6 endpoints, in preference to the IPv4 ones of the same workload
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     pub enable_ipv6: bool,
@@ -70,6 +77,8 @@ impl Args {
             default_opaque_ports: self.default_opaque_ports.clone(),
             transport_header: self.outbound_transport_mode == TransportMode::TransportHeader,
             h2_upgrade: self.enable_h2_upgrade,
+            zone_weights: self.ext_endpoint_zone_weights,
+            http2: self.meshed_http2_client_params.clone().map(Arc::new),
             ipv6: self.enable_ipv6,
         }
     }

@@ -2,8 +2,10 @@
 
 use crate::mesh::Mesh;
 use crate::workload::{self, Workload, Zones};
-use outrigger_cluster::{EndpointSlice, Protocol, Service, ServicePort, SliceEndpoint, SlicePort, TargetRef, World};
-use outrigger_model::{Endpoint, EndpointSet};
+use outrigger_cluster::{
+    EndpointSlice, Key, Meta, Protocol, Service, ServicePort, SliceEndpoint, SlicePort, TargetRef, World,
+};
+use outrigger_model::{DnsName, Endpoint, EndpointSet, Identity, Labels, ProtocolHint, TlsIdentity};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -23,7 +25,15 @@ pub struct Filter {
 struct Candidate<'a> {
     addr: SocketAddr,
     endpoint: &'a SliceEndpoint,
+    slice: &'a Meta,
 }
+
+/// Of a slice whose addresses are another cluster's gateway: the gateway's identity.
+const GATEWAY_IDENTITY: &str = "mirror.linkerd.io/remote-gateway-identity";
+/// The full name that the Service has in the other cluster.
+const REMOTE_NAME: &str = "mirror.linkerd.io/remote-svc-fq-name";
+/// A label: the other cluster.
+const CLUSTER_NAME: &str = "mirror.linkerd.io/cluster-name";
 
 /// A Service's slices: those that were written for it, else those that its selector stands for.
 pub(crate) fn slices_of<'a>(
@@ -58,7 +68,8 @@ pub(crate) fn resolve(
         candidates.retain(|c| c.endpoint.node.is_some() && c.endpoint.node.as_deref() == filter.node.as_deref());
     }
     let candidates = by_family(mesh, by_hints(candidates, filter.zone.as_deref()));
-    EndpointSet::new(candidates.into_iter().filter_map(|c| to_endpoint(world, mesh, c, filter)).collect())
+    let endpoint = |c| to_endpoint(world, mesh, c, port.port, filter);
+    EndpointSet::new(candidates.into_iter().filter_map(endpoint).collect())
 }
 
 /// The port of a Service that callers may ask for.
@@ -74,7 +85,8 @@ fn ready<'a>(slice: &'a EndpointSlice, port: &ServicePort) -> impl Iterator<Item
     let ready = slice.endpoints.iter().filter(|endpoint| endpoint.ready && !endpoint.terminating);
     ready.flat_map(move |endpoint| {
         let addresses = endpoint.addresses.iter();
-        addresses.filter_map(move |ip| Some(Candidate { addr: SocketAddr::new(*ip, number?), endpoint }))
+        addresses
+            .filter_map(move |ip| Some(Candidate { addr: SocketAddr::new(*ip, number?), endpoint, slice: &slice.meta }))
     })
 }
 
@@ -99,17 +111,65 @@ fn by_family<'a>(mesh: &Mesh, candidates: Vec<Candidate<'a>>) -> Vec<Candidate<'
     candidates.iter().filter(|c| kept(c)).copied().collect()
 }
 
-/// An address without workload is what it is. One of a workload that is not known (yet) is left out: whether it is
-/// meshed cannot be told, and unmeshed is not the answer.
-fn to_endpoint(world: &World, mesh: &Mesh, candidate: Candidate<'_>, filter: &Filter) -> Option<Endpoint> {
-    let Candidate { addr, endpoint } = candidate;
-    let zones = |label| Zones { endpoint: endpoint.zone.as_deref().or(label), client: filter.zone.as_deref() };
-    let Some(target) = &endpoint.target else {
-        let labels = Arc::new(workload::locality(zones(None)));
-        return Some(Endpoint { labels, ..Endpoint::unmeshed(addr) });
+/// An address without workload is what its slice says. One of a workload that is not known (yet) is left out: whether it
+/// is meshed cannot be told, and unmeshed is not the answer.
+fn to_endpoint(world: &World, mesh: &Mesh, candidate: Candidate<'_>, port: u16, filter: &Filter) -> Option<Endpoint> {
+    let Candidate { addr, endpoint, slice } = candidate;
+    let zones = |known| Zones { endpoint: endpoint.zone.as_deref().or(known), client: filter.zone.as_deref() };
+    match &endpoint.target {
+        None => gateway(mesh, slice, addr, port, zones(None)),
+        Some(target) => {
+            let workload = Workload::of_target(world, target)?;
+            workload::endpoint(world, mesh, workload, addr, zones(workload.zone(world)))
+        }
+    }
+}
+
+/// An address that no object of this cluster stands behind: another cluster's gateway, if its slice names one.
+fn gateway(mesh: &Mesh, slice: &Meta, addr: SocketAddr, port: u16, zones: Zones<'_>) -> Option<Endpoint> {
+    let name = |annotation| slice.annotation(annotation).filter(|name| !name.is_empty());
+    let parsed = |name: &str| {
+        let invalid = |error: &_| tracing::warn!(event = "endpoint.no_identity", slice = %slice.key, %error);
+        name.parse::<DnsName>().inspect_err(invalid).ok()
     };
-    let workload = Workload::of_target(world, target)?;
-    workload::endpoint(world, mesh, workload, addr, zones(workload.zone()))
+    let tls = match name(GATEWAY_IDENTITY).map(parsed) {
+        Some(None) => return None,
+        identity => {
+            identity.flatten().map(|name| TlsIdentity { id: Identity::Dns(name.clone()), server_name: Some(name) })
+        }
+    };
+    let authority = match name(REMOTE_NAME).map(parsed) {
+        Some(None) => return None,
+        remote => remote.flatten().map(|name| format!("{}:{port}", name.as_str()).into()),
+    };
+    let meshed = tls.is_some();
+    Some(Endpoint {
+        tls,
+        hint: if meshed && mesh.h2_upgrade { ProtocolHint::Http2 } else { ProtocolHint::Unknown },
+        authority_override: authority,
+        http2: mesh.http2.clone().filter(|_| meshed),
+        weight: workload::weight(mesh, zones),
+        labels: Arc::new(workload::locality(zones)),
+        ..Endpoint::unmeshed(addr)
+    })
+}
+
+/// The labels of a Service's set of endpoints; of a mirrored one also what it is in the other cluster.
+pub(crate) fn set_labels(service: &Key, slices: &[Cow<'_, EndpointSlice>]) -> Labels {
+    let mut labels = Labels::new();
+    let mut set = |name: &str, value: &str| labels.insert(name.into(), value.into());
+    set("namespace", &service.namespace);
+    set("service", &service.name);
+    let mirrored = slices.iter().find_map(|slice| Some((slice, slice.meta.labels.get(CLUSTER_NAME)?)));
+    if let Some((slice, cluster)) = mirrored {
+        set("target_cluster", cluster);
+        let mut remote = slice.meta.annotation(REMOTE_NAME).unwrap_or_default().split('.');
+        if let (Some(name), Some(namespace)) = (remote.next(), remote.next()) {
+            set("target_service", name);
+            set("target_service_namespace", namespace);
+        }
+    }
+    labels
 }
 
 /// The address and workload of one instance of a headless Service, ready or not: its name resolves all the same.

@@ -7,12 +7,10 @@
 use crate::endpoints::{self, Filter};
 use crate::lookup::{Lookup, Subject};
 use crate::mesh::Mesh;
-use crate::ports;
 use crate::profile;
 use crate::snapshot::{Answer, Snapshot};
-use crate::workload::{OPAQUE_PORTS, Workload, named_ports};
-use outrigger_cluster::{Change, Key, Object, World};
-use outrigger_model::Labels;
+use outrigger_cluster::{Change, Key, Kind, Object, World};
+use outrigger_model::{Identity, WorkloadKind, WorkloadRef};
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -26,12 +24,12 @@ use tonic::Code;
 pub enum Topic {
     /// `Get` of a Service's port.
     Endpoints { service: Key, port: u16, filter: Filter },
-    /// `GetProfile` of a Service's port.
-    Service { service: Key, port: u16 },
+    /// `GetProfile` of a Service's port, by a client of a namespace that may have a ServiceProfile of its own for it.
+    Service { service: Key, port: u16, client: Option<Arc<str>> },
     /// `GetProfile` of an instance's port.
     Instance { service: Key, instance: Arc<str>, port: u16 },
-    /// `GetProfile` of an address.
-    Address(SocketAddr),
+    /// `GetProfile` of an address, which may be a Service's.
+    Address { addr: SocketAddr, client: Option<Arc<str>> },
 }
 
 impl Topic {
@@ -40,8 +38,15 @@ impl Topic {
             Self::Endpoints { service, .. } | Self::Service { service, .. } | Self::Instance { service, .. } => {
                 Subject::Service(service.clone())
             }
-            Self::Address(addr) => Subject::Address(addr.ip()),
+            Self::Address { addr, .. } => Subject::Address(addr.ip()),
         }
+    }
+}
+
+impl Topic {
+    /// Whether clients of every namespace share it.
+    fn is_for_every_client(&self) -> bool {
+        matches!(self, Self::Service { client: None, .. } | Self::Address { client: None, .. })
     }
 }
 
@@ -53,6 +58,8 @@ pub struct Index {
     world: World,
     lookup: Lookup,
     followed: HashMap<Subject, Followed>,
+    /// What a caller must prove, one of them, to speak for a workload that somebody speaks for. `None`: it is gone.
+    identities: HashMap<WorkloadRef, watch::Sender<Option<Vec<Identity>>>>,
     revision: u64,
     changed: Option<SystemTime>,
 }
@@ -63,8 +70,9 @@ pub type Shared = Arc<Mutex<Index>>;
 impl Index {
     /// An index of an empty world.
     pub fn new(mesh: Arc<Mesh>) -> Self {
-        let (world, lookup) = (World::default(), Lookup::default());
-        Self { mesh, world, lookup, followed: HashMap::new(), revision: 0, changed: None }
+        let (world, lookup) = (World::default(), Lookup::new(&mesh.cluster_domain));
+        let (followed, identities) = (HashMap::new(), HashMap::new());
+        Self { mesh, world, lookup, followed, identities, revision: 0, changed: None }
     }
 
     /// The latest of every object.
@@ -85,17 +93,22 @@ impl Index {
     /// Applies a batch and publishes the answers that it changed. Returns what it touched.
     pub fn apply(&mut self, batch: &[Change], now: SystemTime) -> BTreeSet<Subject> {
         let mut touched = BTreeSet::new();
-        let mut refiltered = BTreeSet::new();
         for change in batch {
-            warn_of_ports(change);
             let service = changed_service(change);
             let local = service.map(|key| self.is_local(key));
-            self.lookup.apply(&mut self.world, change, &mut touched);
-            refiltered.extend(service.filter(|key| Some(self.is_local(key)) != local).cloned());
+            let mut by_change = BTreeSet::new();
+            self.lookup.apply(&mut self.world, change, &mut by_change);
+            if let Some(service) = service.filter(|key| Some(self.is_local(key)) != local) {
+                let subject = Subject::Service(service.clone());
+                self.ask_anew(&subject, |topic| matches!(topic, Topic::Endpoints { .. }));
+            }
+            if may_narrow(change) && !self.world.service_profiles.is_empty() {
+                by_change.iter().for_each(|subject| self.ask_anew(subject, Topic::is_for_every_client));
+            }
+            touched.append(&mut by_change);
         }
-        for service in refiltered {
-            self.refilter(&service);
-        }
+        // Before the answers: nobody may get a new one who may no longer ask.
+        self.check_speakers(batch);
         for subject in &touched {
             self.publish(subject);
         }
@@ -107,10 +120,33 @@ impl Index {
         self.world.services.get(service).is_some_and(|service| service.internal_traffic_local)
     }
 
-    /// Makes the followers of a Service's endpoints ask again, with the filter that it needs now.
-    fn refilter(&mut self, service: &Key) {
-        if let Some(topics) = self.followed.get_mut(&Subject::Service(service.clone())) {
-            topics.retain(|topic, _| !matches!(topic, Topic::Endpoints { .. }));
+    /// Makes the followers of some topics ask again, with all that is known of them.
+    fn ask_anew(&mut self, subject: &Subject, which: impl Fn(&Topic) -> bool) {
+        if let Some(topics) = self.followed.get_mut(subject) {
+            topics.retain(|topic, _| !which(topic));
+        }
+    }
+
+    /// Tells those who speak for workloads what these must prove now.
+    fn check_speakers(&mut self, batch: &[Change]) {
+        for workload in batch.iter().filter_map(changed_workload) {
+            if let Some(speakers) = self.identities.get(&workload) {
+                let now = self.world.identities_of(&workload, &self.mesh.names);
+                speakers.send_if_modified(|known| std::mem::replace(known, now.clone()) != now);
+            }
+        }
+    }
+
+    /// What a caller must prove to speak for the workload, now and from now on.
+    pub(crate) fn follow_identities(&mut self, workload: &WorkloadRef) -> watch::Receiver<Option<Vec<Identity>>> {
+        let identities = || watch::Sender::new(self.world.identities_of(workload, &self.mesh.names));
+        self.identities.entry(workload.clone()).or_insert_with(identities).subscribe()
+    }
+
+    /// Forgets a workload for which nobody else speaks.
+    pub(crate) fn release_identities(&mut self, workload: &WorkloadRef) {
+        if self.identities.get(workload).is_some_and(|speakers| speakers.receiver_count() <= 1) {
+            self.identities.remove(workload);
         }
     }
 
@@ -132,12 +168,14 @@ impl Index {
         let (world, mesh) = (&self.world, &*self.mesh);
         match topic {
             Topic::Endpoints { service, port, filter } => self.endpoints(service, *port, filter),
-            Topic::Service { service, port } => profile::of_service(world, mesh, service, *port),
+            Topic::Service { service, port, client } => {
+                profile::of_service(world, mesh, service, *port, client.as_deref())
+            }
             Topic::Instance { service, instance, port } => {
                 let written = self.lookup.slices(world, service);
                 profile::of_instance(world, mesh, service, instance, *port, written)
             }
-            Topic::Address(addr) => profile::of_address(world, mesh, &self.lookup, *addr),
+            Topic::Address { addr, client } => profile::of_address(world, mesh, &self.lookup, *addr, client.as_deref()),
         }
     }
 
@@ -153,9 +191,7 @@ impl Index {
         };
         let slices = endpoints::slices_of(&self.world, service, self.lookup.slices(&self.world, key));
         let set = endpoints::resolve(&self.world, &self.mesh, service, declared, &slices, filter);
-        let labels = [("namespace", &key.namespace), ("service", &key.name)];
-        let labels: Labels = labels.into_iter().map(|(name, value)| (name.into(), value.clone())).collect();
-        Answer::Endpoints { set, labels }
+        Answer::Endpoints { set, labels: endpoints::set_labels(key, &slices) }
     }
 
     fn follow(&mut self, asked: &Topic) -> (Topic, watch::Receiver<Arc<Snapshot>>) {
@@ -170,15 +206,28 @@ impl Index {
         (topic, receiver)
     }
 
-    /// Without what makes no difference to the answer now: clients on any node share one, but for a Local Service.
+    /// Without what makes no difference to the answer now: clients on any node share one, but for a Local Service, and
+    /// clients of any namespace, but for one with a ServiceProfile of its own.
     fn narrowed(&self, asked: &Topic) -> Topic {
         let mut topic = asked.clone();
-        if let Topic::Endpoints { service, filter, .. } = &mut topic
-            && !self.is_local(service)
-        {
-            filter.node = None;
+        match &mut topic {
+            Topic::Endpoints { service, filter, .. } if !self.is_local(service) => filter.node = None,
+            Topic::Endpoints { .. } | Topic::Instance { .. } => {}
+            Topic::Service { service, client, .. } => {
+                client.take_if(|client| !self.has_own_profile(client, service));
+            }
+            Topic::Address { addr, client } => {
+                let ip = addr.ip();
+                let mut services = self.lookup.services_at(&self.world, &ip).map(|service| &service.meta.key);
+                client.take_if(|client| !services.any(|service| self.has_own_profile(client, service)));
+            }
         }
         topic
+    }
+
+    fn has_own_profile(&self, namespace: &Arc<str>, service: &Key) -> bool {
+        let name = self.mesh.service_name(service);
+        *namespace != service.namespace && profile::service_profile(&self.world, &name, namespace).is_some()
     }
 
     /// Forgets a topic whose last follower is about to go.
@@ -194,27 +243,33 @@ impl Index {
     }
 }
 
+/// Whether an answer that was the same for every client may now differ by namespace.
+fn may_narrow(change: &Change) -> bool {
+    let kind = match change {
+        Change::Upsert(object) => object.kind(),
+        Change::Delete(kind, _) => *kind,
+    };
+    matches!(kind, Kind::Service | Kind::ServiceProfile)
+}
+
+fn changed_workload(change: &Change) -> Option<WorkloadRef> {
+    let (kind, key) = match change {
+        Change::Upsert(object) => (object.kind(), object.key()),
+        Change::Delete(kind, key) => (*kind, key),
+    };
+    let kind = match kind {
+        Kind::Pod => WorkloadKind::Pod,
+        Kind::ExternalWorkload => WorkloadKind::ExternalWorkload,
+        _ => return None,
+    };
+    Some(WorkloadRef { namespace: key.namespace.clone(), kind, name: key.name.clone() })
+}
+
 fn changed_service(change: &Change) -> Option<&Key> {
     match change {
         Change::Upsert(Object::Service(service)) => Some(&service.meta.key),
-        Change::Delete(outrigger_cluster::Kind::Service, key) => Some(key),
+        Change::Delete(Kind::Service, key) => Some(key),
         _ => None,
-    }
-}
-
-/// An entry that means nothing makes its port detected where opaque was meant; the object's author should hear of it.
-fn warn_of_ports(change: &Change) {
-    let Change::Upsert(object) = change else { return };
-    let Some(list) = object.meta().annotation(OPAQUE_PORTS) else { return };
-    let wrong: Vec<_> = match object {
-        Object::Pod(pod) => ports::meaningless(list, named_ports(Workload::Pod(pod).ports())).collect(),
-        Object::ExternalWorkload(w) => ports::meaningless(list, named_ports(&w.ports)).collect(),
-        Object::Service(service) => ports::meaningless(list, profile::service_ports(service)).collect(),
-        _ => return,
-    };
-    if !wrong.is_empty() {
-        tracing::warn!(event = "annotation.invalid", kind = %object.kind(), object = %object.key(),
-            annotation = OPAQUE_PORTS, entries = %wrong.join(","), "these are neither ports nor names of ports");
     }
 }
 
@@ -236,14 +291,22 @@ impl Subscription {
 
     /// The newest answer; the ones that came before it since the last call are lost, as they should be.
     pub fn newest(&mut self) -> Arc<Snapshot> {
+        if self.receiver.has_changed().is_err() {
+            self.ask_again();
+        }
         self.receiver.borrow_and_update().clone()
     }
 
     /// Waits until there may be a newer answer.
     pub async fn changed(&mut self) {
         if self.receiver.changed().await.is_err() {
-            (self.topic, self.receiver) = self.index.lock().follow(&self.asked);
+            self.ask_again();
         }
+    }
+
+    /// The topic is no longer the one that suits the question.
+    fn ask_again(&mut self) {
+        (self.topic, self.receiver) = self.index.lock().follow(&self.asked);
     }
 }
 

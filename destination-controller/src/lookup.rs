@@ -1,8 +1,9 @@
 //! Which objects stand behind an address, which slices behind a Service, and what a change of an object touches.
 
+use crate::name::service_of;
 use crate::slices::is_selected;
-use crate::workload::{Workload, selects};
-use outrigger_cluster::{Change, EndpointSlice, Key, Kind, Pod, Server, ServerProtocol, Service, World};
+use crate::workload::{Workload, selects, zone_of_node};
+use outrigger_cluster::{Change, EndpointSlice, Key, Kind, Pod, PortSet, Server, ServerProtocol, Service, World};
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -18,8 +19,10 @@ pub enum Subject {
 type Owner = (Kind, Key);
 
 /// Secondary indexes of a [`World`], kept in step with it change by change.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Lookup {
+    /// `cluster.local`, by which a ServiceProfile names its Service.
+    cluster_domain: String,
     by_address: Sets<IpAddr, Owner>,
     slices_of: Sets<Key, Key>,
     /// The Service and slice that a workload is written in. A workload is named as slices name it.
@@ -27,6 +30,16 @@ pub(crate) struct Lookup {
 }
 
 impl Lookup {
+    /// Indexes of an empty world.
+    pub(crate) fn new(cluster_domain: &str) -> Self {
+        Self {
+            cluster_domain: cluster_domain.to_owned(),
+            by_address: Sets::default(),
+            slices_of: Sets::default(),
+            written_in: Sets::default(),
+        }
+    }
+
     /// The Services that have the address.
     pub(crate) fn services_at<'a>(&'a self, world: &'a World, ip: &IpAddr) -> impl Iterator<Item = &'a Service> {
         let services = self.by_address.at(ip).filter(|(kind, _)| *kind == Kind::Service);
@@ -49,11 +62,15 @@ impl Lookup {
             Change::Upsert(object) => (object.kind(), object.key()),
             Change::Delete(kind, key) => (*kind, key),
         };
+        let before = bequest(world, kind, key);
         self.touch(world, kind, key, touched);
         self.index(world, kind, key, false);
         world.apply(change);
         self.index(world, kind, key, true);
         self.touch(world, kind, key, touched);
+        if before != bequest(world, kind, key) {
+            self.touch_heirs(world, kind, key, touched);
+        }
     }
 
     /// Adds an object, as it is in the world now, to the indexes, or removes it.
@@ -62,7 +79,7 @@ impl Lookup {
             self.by_address.put(ip, (kind, key.clone()), present);
         }
         let written = world.slices.get(key).filter(|_| kind == Kind::EndpointSlice);
-        if let Some((slice, service)) = written.and_then(|slice| Some((slice, service_of(slice)?))) {
+        if let Some((slice, service)) = written.and_then(|slice| Some((slice, written_for(slice)?))) {
             self.slices_of.put(service.clone(), key.clone(), present);
             for target in slice.endpoints.iter().filter_map(|endpoint| endpoint.target.clone()) {
                 self.written_in.put((target.kind, target.key), (service.clone(), key.clone()), present);
@@ -76,8 +93,14 @@ impl Lookup {
             Kind::Service => {
                 touched.insert(Subject::Service(key.clone()));
             }
+            Kind::ServiceProfile => {
+                if let Some(service) = service_of(&key.name, &self.cluster_domain) {
+                    touched.extend(addresses(world, Kind::Service, &service).map(Subject::Address));
+                    touched.insert(Subject::Service(service));
+                }
+            }
             Kind::EndpointSlice => {
-                touched.extend(world.slices.get(key).and_then(|s| service_of(s)).map(Subject::Service))
+                touched.extend(world.slices.get(key).and_then(|s| written_for(s)).map(Subject::Service))
             }
             Kind::Pod | Kind::ExternalWorkload => {
                 let workload = Workload::find(world, kind, key);
@@ -101,6 +124,23 @@ impl Lookup {
         touched.extend(self.written_in.at(&target).map(|(service, _)| Subject::Service(service.clone())));
     }
 
+    /// What inherits from a Namespace or a Node.
+    fn touch_heirs(&self, world: &World, kind: Kind, key: &Key, touched: &mut BTreeSet<Subject>) {
+        let pods = world.pods.values().map(|pod| Workload::Pod(pod));
+        let external = world.external_workloads.values().map(|workload| Workload::External(workload));
+        let is_heir = |workload: &Workload<'_>| match kind {
+            Kind::Node => workload.node() == Some(&key.name),
+            _ => workload.meta().key.namespace == key.name,
+        };
+        for workload in pods.chain(external).filter(is_heir) {
+            self.touch(world, workload.kind(), &workload.meta().key, touched);
+        }
+        if kind == Kind::Namespace {
+            let services = World::in_namespace(&world.services, &key.name);
+            services.for_each(|service| self.touch(world, Kind::Service, &service.meta.key, touched));
+        }
+    }
+
     /// Of a Server only `proxyProtocol: opaque` is seen in discovery.
     fn touch_selected(&self, world: &World, server: &Server, touched: &mut BTreeSet<Subject>) {
         if server.protocol != ServerProtocol::Opaque {
@@ -116,9 +156,18 @@ impl Lookup {
     }
 }
 
-fn service_of(slice: &EndpointSlice) -> Option<Key> {
+fn written_for(slice: &EndpointSlice) -> Option<Key> {
     let namespace = slice.meta.key.namespace.clone();
     slice.service.clone().map(|name| Key { namespace, name })
+}
+
+/// What others take over from a Namespace or a Node: its list of opaque ports, its zone.
+fn bequest(world: &World, kind: Kind, key: &Key) -> (Option<PortSet>, Option<String>) {
+    match kind {
+        Kind::Namespace => (world.namespaces.get(key).and_then(|object| object.meta.ports.opaque.clone()), None),
+        Kind::Node => (None, zone_of_node(world, &key.name).map(str::to_owned)),
+        _ => (None, None),
+    }
 }
 
 /// The addresses at which the object may be asked for; none for an object that is not there.

@@ -1,7 +1,8 @@
 //! What of the mesh the answers depend on, and never changes while the controller runs.
 
-use crate::ports::PortSet;
-use outrigger_cluster::{IdentityNames, Key};
+use outrigger_cluster::{IdentityNames, Key, PortSet};
+use outrigger_model::Http2Params;
+use std::sync::Arc;
 
 /// The mesh's names and defaults, from flags.
 #[derive(Debug, Clone)]
@@ -15,6 +16,10 @@ pub struct Mesh {
     pub transport_header: bool,
     /// Pods are said to take HTTP/2.
     pub h2_upgrade: bool,
+    /// Endpoints of the client's zone weigh ten times as much.
+    pub zone_weights: bool,
+    /// How HTTP/2 to meshed endpoints is spoken; `None`: as the proxies are configured.
+    pub http2: Option<Arc<Http2Params>>,
     /// IPv6 endpoints exist, and are preferred where a workload has both families.
     pub ipv6: bool,
 }

@@ -84,6 +84,7 @@ impl Collector for World {
                 ("EndpointSlice", world.slices.len()),
                 ("Pod", world.pods.len()),
                 ("ExternalWorkload", world.external_workloads.len()),
+                ("ServiceProfile", world.service_profiles.len()),
                 ("Server", world.servers.len()),
             ];
             (objects, index.topics(), index.changed())

@@ -52,6 +52,14 @@ impl Authority {
     }
 }
 
+/// The Service that a ServiceProfile of this name is about; `None`: no Service has such a name.
+pub(crate) fn service_of(name: &str, domain: &str) -> Option<Key> {
+    match service(name, domain) {
+        Ok(Host::Service { service, instance: None }) => Some(service),
+        _ => None,
+    }
+}
+
 fn split(path: &str) -> Option<(&str, Option<&str>)> {
     if let Some(bracketed) = path.strip_prefix('[') {
         let (host, rest) = bracketed.split_once(']')?;

@@ -3,19 +3,17 @@
 use crate::endpoints::{declared, instance, slices_of};
 use crate::lookup::Lookup;
 use crate::mesh::Mesh;
-use crate::ports;
 use crate::snapshot::{Answer, Denial};
-use crate::workload::{self, OPAQUE_PORTS, Workload, Zones};
-use linkerd2_proxy_api::{destination as pb, meta};
-use outrigger_api::destination::profile_to_proto;
-use outrigger_cluster::{ContainerPort, EndpointSlice, Key, Pod, Protocol, Service, World};
-use outrigger_model::{Endpoint, Profile};
+use crate::workload::{self, Workload, Zones};
+use outrigger_cluster::{ContainerPort, EndpointSlice, Key, Override, Pod, Protocol, Service, ServiceProfile, World};
+use outrigger_model::{Endpoint, Meta, Profile, RetryBudget, WeightedAuthority};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tonic::Code;
 
-/// A Service's profile. A port that it does not declare, or a Service that does not exist, has an empty one.
-pub(crate) fn of_service(world: &World, mesh: &Mesh, key: &Key, port: u16) -> Answer {
+/// A Service's profile, for clients of one namespace. A port that it does not declare, or a Service that does not exist,
+/// has an empty one.
+pub(crate) fn of_service(world: &World, mesh: &Mesh, key: &Key, port: u16, client: Option<&str>) -> Answer {
     let Some(service) = world.services.get(key) else { return Answer::Profile(Box::default()) };
     if service.external_name.is_some() {
         return external_name(key);
@@ -23,10 +21,33 @@ pub(crate) fn of_service(world: &World, mesh: &Mesh, key: &Key, port: u16) -> An
     if declared(service, port).is_none() {
         return Answer::Profile(Box::default());
     }
-    let name = mesh.service_name(key).into();
-    let profile = Profile { service: Some(name), opaque: is_opaque(mesh, service, port), endpoint: None };
-    let parent_ref = Some(service_ref(key, port));
-    Answer::Profile(Box::new(pb::DestinationProfile { parent_ref, ..profile_to_proto(&profile) }))
+    let name = mesh.service_name(key);
+    let written = client.and_then(|namespace| service_profile(world, &name, namespace));
+    let written = written.or_else(|| service_profile(world, &name, &key.namespace));
+    Answer::Profile(Box::new(Profile {
+        opaque: is_opaque(world, mesh, service, port) || written.is_some_and(|p| p.opaque_ports.contains(port)),
+        routes: written.map(|p| Arc::clone(&p.routes)).unwrap_or_default(),
+        retry_budget: Some(written.and_then(|p| p.retry_budget).unwrap_or(RetryBudget::DEFAULT)),
+        overrides: written.iter().flat_map(|p| &p.overrides).map(|to| with_port(to, port)).collect(),
+        parent: Some(Meta::object("core", "Service", &key.namespace, &key.name).at_port(port)),
+        source: written.map(|p| source(&p.meta.key)),
+        service: Some(name.into()),
+        endpoint: None,
+    }))
+}
+
+/// The ServiceProfile of a Service, by the Service's full name, that a namespace holds.
+pub(crate) fn service_profile<'a>(world: &'a World, name: &str, namespace: &str) -> Option<&'a ServiceProfile> {
+    world.service_profiles.get(&Key::new(namespace, name)).map(|profile| &**profile)
+}
+
+fn source(profile: &Key) -> Meta {
+    Meta::object("linkerd.io", "ServiceProfile", &profile.namespace, &profile.name)
+}
+
+fn with_port(to: &Override, port: u16) -> WeightedAuthority {
+    let authority = format!("{}:{}", to.name, to.port.unwrap_or(port)).into();
+    WeightedAuthority { authority, weight: to.weight }
 }
 
 /// An ExternalName Service is a name of something else, outside of discovery (B.2.5).
@@ -34,37 +55,24 @@ pub(crate) fn external_name(key: &Key) -> Answer {
     Answer::denied(Code::InvalidArgument, format!("Service {key} is of type ExternalName, which has no endpoints"))
 }
 
-fn is_opaque(mesh: &Mesh, service: &Service, port: u16) -> bool {
-    match service.meta.annotation(OPAQUE_PORTS) {
-        Some(list) => ports::contains(list, port, service_ports(service)),
-        None => mesh.default_opaque_ports.contains(port),
-    }
-}
-
-/// The names that a Service gives its TCP ports.
-pub(crate) fn service_ports(service: &Service) -> impl Iterator<Item = (&str, u16)> + Clone {
-    let tcp = service.ports.iter().filter(|port| port.protocol == Protocol::Tcp);
-    tcp.filter_map(|port| Some((port.name.as_deref()?, port.port)))
-}
-
-fn service_ref(key: &Key, port: u16) -> meta::Metadata {
-    let resource = meta::Resource {
-        group: "core".to_owned(),
-        kind: "Service".to_owned(),
-        name: key.name.to_string(),
-        namespace: key.namespace.to_string(),
-        port: port.into(),
-        section: String::new(),
-    };
-    meta::Metadata { kind: Some(meta::metadata::Kind::Resource(resource)) }
+/// The Service's annotation, else its Namespace's, else the default.
+fn is_opaque(world: &World, mesh: &Mesh, service: &Service, port: u16) -> bool {
+    let listed = world.ports_of(&service.meta, |lists| lists.opaque.as_ref()).unwrap_or(&mesh.default_opaque_ports);
+    listed.contains_named(port, service.named_ports())
 }
 
 /// An address's profile: a Service's, an endpoint's, or that of an address of which nothing is known.
-pub(crate) fn of_address(world: &World, mesh: &Mesh, lookup: &Lookup, addr: SocketAddr) -> Answer {
+pub(crate) fn of_address(
+    world: &World,
+    mesh: &Mesh,
+    lookup: &Lookup,
+    addr: SocketAddr,
+    client: Option<&str>,
+) -> Answer {
     let services: Vec<_> = lookup.services_at(world, &addr.ip()).map(|service| &service.meta.key).collect();
     match services[..] {
         [] => {}
-        [service] => return of_service(world, mesh, service, addr.port()),
+        [service] => return of_service(world, mesh, service, addr.port(), client),
         _ => return Answer::Denied(conflict(addr, services.into_iter())),
     }
     match workload_at(lookup.workloads_at(world, &addr.ip()).collect(), addr) {
@@ -115,13 +123,17 @@ fn port_on_host(pod: &Pod, port: u16) -> Option<u16> {
 
 fn unknown(mesh: &Mesh, addr: SocketAddr) -> Answer {
     let opaque = mesh.default_opaque_ports.contains(addr.port());
-    let profile = Profile { service: None, opaque, endpoint: Some(Endpoint::unmeshed(addr)) };
-    Answer::Profile(Box::new(profile_to_proto(&profile)))
+    endpoint_profile(Endpoint::unmeshed(addr), opaque)
+}
+
+fn endpoint_profile(endpoint: Endpoint, opaque: bool) -> Answer {
+    let retry_budget = Some(RetryBudget::DEFAULT);
+    Answer::Profile(Box::new(Profile { opaque, endpoint: Some(endpoint), retry_budget, ..Profile::default() }))
 }
 
 /// The profile of a workload's port at an address. `addr` differs from the workload's own only for a hostPort.
 fn of_endpoint(world: &World, mesh: &Mesh, workload: Workload<'_>, addr: SocketAddr, port: u16) -> Answer {
-    let zones = Zones { endpoint: workload.zone(), client: None };
+    let zones = Zones { endpoint: workload.zone(world), client: None };
     let own = SocketAddr::new(addr.ip(), port);
     let Some(mut endpoint) = workload::endpoint(world, mesh, workload, own, zones) else {
         let key = &workload.meta().key;
@@ -138,7 +150,7 @@ fn of_endpoint(world: &World, mesh: &Mesh, workload: Workload<'_>, addr: SocketA
     let namespace = workload.meta().key.namespace.clone();
     Arc::make_mut(&mut endpoint.labels).insert("namespace".into(), namespace);
     let opaque = workload::is_opaque(world, mesh, workload, port);
-    Answer::Profile(Box::new(profile_to_proto(&Profile { service: None, opaque, endpoint: Some(endpoint) })))
+    endpoint_profile(endpoint, opaque)
 }
 
 /// The profile of `instance.svc.ns`: its one endpoint, at the port as it is asked for, since the name resolves to the

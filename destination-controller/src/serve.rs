@@ -1,6 +1,6 @@
 //! The two RPCs: a question becomes a topic, and the topic's snapshots a stream of messages (B.2 to B.5).
 
-use crate::authorize::{Client, admit};
+use crate::authorize::{Client, Standing, admit};
 use crate::endpoints::Filter;
 use crate::index::{Shared, Subscription, Topic};
 use crate::mesh::Mesh;
@@ -35,17 +35,18 @@ impl Destination {
     pub(crate) fn follow(&self, rpc: Rpc, request: &Request<GetDestination>) -> Result<Follow, Status> {
         let asked = request.get_ref();
         let caller = request.extensions().get::<Caller>();
-        let client = admit(caller, &asked.context_token, self.index.lock().world(), &self.mesh.names)?;
+        let (client, claim) = admit(caller, &asked.context_token, self.index.lock().world(), &self.mesh.names)?;
         let authority = Authority::parse(&asked.path, &self.mesh.cluster_domain)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let topic = match rpc {
             Rpc::Get => endpoints_topic(authority, client)?,
-            Rpc::GetProfile => profile_topic(authority),
+            Rpc::GetProfile => profile_topic(authority, client),
         };
         let mut subscription = Subscription::new(Arc::clone(&self.index), topic);
         subscription.newest().since(None)?;
+        let standing = claim.map(|claim| Standing::new(Arc::clone(&self.index), claim));
         let (stream, drain) = (self.metrics.stream(rpc), self.drain.clone());
-        Ok(Follow { subscription, last: None, pending: VecDeque::new(), drain, stream })
+        Ok(Follow { subscription, standing, last: None, pending: VecDeque::new(), drain, stream })
     }
 }
 
@@ -59,11 +60,11 @@ fn endpoints_topic(authority: Authority, client: Client) -> Result<Topic, Status
     }
 }
 
-fn profile_topic(authority: Authority) -> Topic {
-    let port = authority.port;
+fn profile_topic(authority: Authority, client: Client) -> Topic {
+    let (port, client) = (authority.port, client.namespace);
     match authority.host {
-        Host::Ip(ip) => Topic::Address(SocketAddr::new(ip.to_canonical(), port)),
-        Host::Service { service, instance: None } => Topic::Service { service, port },
+        Host::Ip(ip) => Topic::Address { addr: SocketAddr::new(ip.to_canonical(), port), client },
+        Host::Service { service, instance: None } => Topic::Service { service, port, client },
         Host::Service { service, instance: Some(instance) } => Topic::Instance { service, instance, port },
     }
 }
@@ -71,6 +72,8 @@ fn profile_topic(authority: Authority) -> Topic {
 /// A stream's state: what it sent last. It has no queue: `pending` is the rest of one difference.
 pub(crate) struct Follow {
     subscription: Subscription,
+    /// `None`: the caller says nothing that it would have to prove.
+    standing: Option<Standing>,
     last: Option<Arc<Snapshot>>,
     pending: VecDeque<Bytes>,
     drain: watch::Receiver<bool>,
@@ -83,6 +86,9 @@ impl Follow {
         loop {
             if *self.drain.borrow() {
                 return Ok(None);
+            }
+            if let Some(standing) = &mut self.standing {
+                standing.check()?;
             }
             if let Some(message) = self.pending.pop_front() {
                 self.stream.sent();
@@ -98,8 +104,16 @@ impl Follow {
             tokio::select! {
                 // An error means that the sender is gone, and the program with it.
                 _ = self.drain.wait_for(|draining| *draining) => return Ok(None),
+                () = changed(&self.standing) => {}
                 () = self.subscription.changed() => {}
             }
         }
+    }
+}
+
+async fn changed(standing: &Option<Standing>) {
+    match standing {
+        Some(standing) => standing.changed().await,
+        None => std::future::pending().await,
     }
 }

@@ -1,6 +1,6 @@
 //! The EndpointSlices that a Service's selector stands for: Pods and ExternalWorkloads alike (B.6).
 
-use crate::workload::{Workload, port_named};
+use crate::workload::{Workload, ZONE, port_named};
 use outrigger_cluster::{
     ContainerPort, EndpointSlice, ExternalWorkload, Key, Meta, Pod, PortRef, Service, ServicePort, SliceEndpoint,
     SlicePort, TargetRef,
@@ -86,7 +86,7 @@ fn endpoint(service: &Service, workload: Workload<'_>, addresses: Vec<IpAddr>) -
         terminating: false,
         target: Some(TargetRef { kind: kind.to_owned(), key: workload.meta().key.clone() }),
         node,
-        zone: workload.zone().map(str::to_owned),
+        zone: workload.meta().labels.get(ZONE).cloned(),
         hostname,
         for_zones: Vec::new(),
     }

@@ -1,9 +1,8 @@
 //! An answer at one moment, and the encoded messages that lead to it: made once, sent to every stream.
 
 use bytes::Bytes;
-use linkerd2_proxy_api::destination as pb;
-use outrigger_api::destination::{change_to_updates, no_endpoints};
-use outrigger_model::{EndpointSet, Labels};
+use outrigger_api::destination::{change_to_updates, no_endpoints, profile_to_proto};
+use outrigger_model::{EndpointSet, Labels, Profile};
 use prost::Message;
 use std::sync::{Arc, OnceLock};
 use tonic::{Code, Status};
@@ -17,7 +16,7 @@ pub enum Answer {
         labels: Labels,
     },
     /// Of `GetProfile`.
-    Profile(Box<pb::DestinationProfile>),
+    Profile(Box<Profile>),
     Denied(Denial),
 }
 
@@ -89,11 +88,11 @@ impl Snapshot {
 /// that is denied from the start is an error. An established `Get` learns that its Service is gone and stays.
 fn messages(last: Option<&Answer>, now: &Answer) -> Messages {
     let updates = match (last, now) {
-        (_, Answer::Profile(profile)) => return Ok([profile.encode_to_vec().into()].into()),
+        (Some(last), now) if last == now => Vec::new(),
+        (_, Answer::Profile(profile)) => return Ok([profile_to_proto(profile).encode_to_vec().into()].into()),
         (None | Some(Answer::Profile(_)), Answer::Denied(denial)) => return Err(denial.clone()),
         (Some(Answer::Denied(_)), Answer::Denied(_)) => Vec::new(),
         (Some(Answer::Endpoints { .. }), Answer::Denied(_)) => vec![no_endpoints(false)],
-        (Some(last), Answer::Endpoints { .. }) if last == now => Vec::new(),
         (_, Answer::Endpoints { set, .. }) if set.is_empty() => vec![no_endpoints(true)],
         (Some(Answer::Endpoints { set: last, .. }), Answer::Endpoints { set, labels }) => {
             change_to_updates(&last.change_to(set), labels)

@@ -1,7 +1,6 @@
 //! A Pod or ExternalWorkload as an endpoint: its identity, what its proxy understands, its labels (B.2, table).
 
 use crate::mesh::Mesh;
-use crate::ports;
 use outrigger_cluster::{
     ContainerPort, ExternalWorkload, IdentityNames, Key, Kind, Meta, Pod, PortRef, Protocol, Server, ServerProtocol,
     ServerSelector, TargetRef, World,
@@ -12,11 +11,8 @@ use outrigger_model::{
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// The annotation, of a Service too, that replaces the default list of opaque ports.
-pub(crate) const OPAQUE_PORTS: &str = "config.linkerd.io/opaque-ports";
-const SKIP_INBOUND_PORTS: &str = "config.linkerd.io/skip-inbound-ports";
 const CONTROL_PLANE_NS: &str = "linkerd.io/control-plane-ns";
-const ZONE: &str = "topology.kubernetes.io/zone";
+pub(crate) const ZONE: &str = "topology.kubernetes.io/zone";
 const POD_TEMPLATE_HASH: &str = "pod-template-hash";
 
 /// The name that an ExternalWorkload gives its proxy's port.
@@ -64,9 +60,10 @@ impl<'a> Workload<'a> {
         }
     }
 
-    /// The zone that its label names.
-    pub(crate) fn zone(self) -> Option<&'a str> {
-        self.meta().labels.get(ZONE).map(String::as_str)
+    /// The zone that its label names, or that of its node.
+    pub(crate) fn zone(self, world: &'a World) -> Option<&'a str> {
+        let own = self.meta().labels.get(ZONE).map(String::as_str);
+        own.or_else(|| zone_of_node(world, self.node()?))
     }
 
     /// The node of a pod.
@@ -98,19 +95,14 @@ impl<'a> Workload<'a> {
         }
     }
 
-    fn named_ports(self) -> impl Iterator<Item = (&'a str, u16)> + Clone {
-        named_ports(self.ports())
-    }
-
-    fn lists_port(self, annotation: &str, port: u16) -> Option<bool> {
-        self.meta().annotation(annotation).map(|list| ports::contains(list, port, self.named_ports()))
+    fn named_ports(self) -> impl Iterator<Item = (&'a str, u16)> {
+        ContainerPort::named(self.ports())
     }
 }
 
-/// The names that a workload gives its TCP ports.
-pub(crate) fn named_ports(ports: &[ContainerPort]) -> impl Iterator<Item = (&str, u16)> + Clone {
-    let tcp = ports.iter().filter(|port| port.protocol == Protocol::Tcp);
-    tcp.filter_map(|port| Some((port.name.as_deref()?, port.port)))
+/// The zone that a Node's label names.
+pub(crate) fn zone_of_node<'a>(world: &'a World, node: &str) -> Option<&'a str> {
+    world.nodes.get(&Key::cluster(node))?.meta.labels.get(ZONE).map(String::as_str)
 }
 
 /// The number of a port that a Service or Server refers to by name, among the workload's ports of the same protocol.
@@ -136,14 +128,33 @@ pub(crate) fn endpoint(
         tls,
         hint: if meshed { hint(mesh, workload, opaque) } else { ProtocolHint::Unknown },
         inbound_port: inbound_port(workload, addr.port()).filter(|_| meshed && (opaque || mesh.transport_header)),
+        http2: mesh.http2.clone().filter(|_| meshed),
+        weight: weight(mesh, zones),
         labels: Arc::new(labels(workload, zones)),
+        resource: Some(resource(workload)),
         ..Endpoint::unmeshed(addr)
     })
 }
 
+/// The weight of an endpoint there, for a client there.
+pub(crate) fn weight(mesh: &Mesh, zones: Zones<'_>) -> u32 {
+    let near = zones.endpoint.is_some() && zones.endpoint == zones.client;
+    if mesh.zone_weights && near { 10 * Endpoint::WEIGHT } else { Endpoint::WEIGHT }
+}
+
+fn resource(workload: Workload<'_>) -> outrigger_model::Meta {
+    let group = match workload {
+        Workload::Pod(_) => "core",
+        Workload::External(_) => "workload.linkerd.io",
+    };
+    let key = &workload.meta().key;
+    outrigger_model::Meta::object(group, workload.kind().as_str(), &key.namespace, &key.name)
+}
+
 /// What the endpoint must prove; `None`: it is not of this mesh, or its proxy does not see the port.
 fn identity(mesh: &Mesh, workload: Workload<'_>, port: u16) -> Result<Option<TlsIdentity>, InvalidName> {
-    if workload.lists_port(SKIP_INBOUND_PORTS, port).unwrap_or_default() {
+    let skipped = workload.meta().ports.skip_inbound.as_ref();
+    if skipped.is_some_and(|ports| ports.contains_named(port, workload.named_ports())) {
         return Ok(None);
     }
     match workload {
@@ -186,13 +197,13 @@ fn inbound_port(workload: Workload<'_>, port: u16) -> Option<u16> {
     (!own).then(|| inbound.unwrap_or(DEFAULT_INBOUND_PORT))
 }
 
-/// Whether no protocol is to be detected at the workload's port: its annotation or else the default says so, or a
-/// Server does.
+/// Whether no protocol is to be detected at the workload's port: its annotation, else its Namespace's, else the default
+/// says so, or a Server does.
 pub(crate) fn is_opaque(world: &World, mesh: &Mesh, workload: Workload<'_>, port: u16) -> bool {
-    let listed = workload.lists_port(OPAQUE_PORTS, port);
-    let namespace = &workload.meta().key.namespace;
-    listed.unwrap_or_else(|| mesh.default_opaque_ports.contains(port))
-        || World::in_namespace(&world.servers, namespace)
+    let meta = workload.meta();
+    let listed = world.ports_of(meta, |lists| lists.opaque.as_ref()).unwrap_or(&mesh.default_opaque_ports);
+    listed.contains_named(port, workload.named_ports())
+        || World::in_namespace(&world.servers, &meta.key.namespace)
             .any(|server| server.protocol == ServerProtocol::Opaque && serves(server, workload, port))
 }
 

@@ -20,11 +20,11 @@ fn ask(caller: &Caller, token: &str) -> Result<Client, Status> {
     let vm = VM.replace("location: vm,", "location: vm, topology.kubernetes.io/zone: west,");
     let index = index(&[SERVICES, &vm, &pod(1)]);
     let index = index.lock();
-    admit(Some(caller), token, index.world(), &mesh().names)
+    admit(Some(caller), token, index.world(), &mesh().names).map(|(client, _)| client)
 }
 
 fn client(node: Option<&str>, zone: Option<&str>) -> Client {
-    Client { node: node.map(Into::into), zone: zone.map(Into::into) }
+    Client { namespace: Some("mixed-env".into()), node: node.map(Into::into), zone: zone.map(Into::into) }
 }
 
 #[test]
@@ -37,6 +37,17 @@ fn b_3_a_workload_speaks_for_itself_with_any_of_its_names() {
             "the pod's node is the cluster's word"
         );
     }
+}
+
+#[test]
+fn b_3_a_pods_zone_is_its_nodes() {
+    let node = "apiVersion: v1\nkind: Node\nmetadata: {name: node-1, labels: {topology.kubernetes.io/zone: west}}";
+    let index = index(&[&pod(1), node]);
+    let index = index.lock();
+    let admitted = |caller, token| admit(Some(&caller), token, index.world(), &mesh().names).unwrap().0;
+    assert_eq!(admitted(peer(&[POD_ID], &[]), POD_TOKEN), client(Some("node-1"), Some("west")));
+    let told = Client { namespace: None, ..client(Some("node-1"), Some("west")) };
+    assert_eq!(admitted(Caller::Loopback, r#"{"nodeName":"node-1"}"#), told);
 }
 
 #[test]
@@ -67,6 +78,7 @@ fn b_3_a_peer_that_names_no_workload_gets_what_everybody_gets() {
 #[test]
 fn b_3_a_process_of_the_same_host_may_say_what_it_likes() {
     assert_eq!(ask(&Caller::Loopback, VM_TOKEN).unwrap(), client(Some("my-vm"), Some("west")));
-    assert_eq!(ask(&Caller::Loopback, r#"{"nodeName":"node-7"}"#).unwrap(), client(Some("node-7"), None));
-    assert_eq!(ask(&Caller::Loopback, r#"{"ns":"mixed-env","pod":"nobody"}"#).unwrap(), Client::default());
+    let anywhere = Client { namespace: None, ..client(Some("node-7"), None) };
+    assert_eq!(ask(&Caller::Loopback, r#"{"nodeName":"node-7"}"#).unwrap(), anywhere);
+    assert_eq!(ask(&Caller::Loopback, r#"{"ns":"mixed-env","pod":"nobody"}"#).unwrap(), client(None, None));
 }

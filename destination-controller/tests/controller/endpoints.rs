@@ -3,7 +3,7 @@
 use crate::world::*;
 use outrigger_cluster::Kind;
 use outrigger_destination::Filter;
-use outrigger_model::{Endpoint, ProtocolHint, TlsIdentity};
+use outrigger_model::{Endpoint, Meta, ProtocolHint, TlsIdentity};
 use std::sync::Arc;
 
 fn in_zone(zone: &str) -> Filter {
@@ -37,6 +37,7 @@ fn b_2_a_pod_is_described_in_full() {
         hint: ProtocolHint::Http2,
         inbound_port: Some(4143),
         labels: Arc::clone(&found.labels),
+        resource: Some(Meta::object("core", "Pod", "mixed-env", "legacy-app-d4446455b-1")),
         ..Endpoint::unmeshed("10.1.0.1:80".parse().unwrap())
     };
     assert_eq!(*found, expected);
@@ -68,6 +69,7 @@ fn b_2_an_external_workload_is_described_in_full() {
         hint: ProtocolHint::Http2,
         inbound_port: Some(4143),
         labels: Arc::clone(&found.labels),
+        resource: Some(Meta::object("workload.linkerd.io", "ExternalWorkload", "mixed-env", "external-workload")),
         ..Endpoint::unmeshed("10.0.0.9:80".parse().unwrap())
     };
     assert_eq!(*found, expected);

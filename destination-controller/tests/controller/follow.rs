@@ -143,6 +143,19 @@ fn b_5_a_change_touches_what_it_can_change_and_nothing_else() {
         "what it was and what it is"
     );
     assert_eq!(touched("apiVersion: v1\nkind: Namespace\nmetadata: {name: mixed-env}"), [""; 0]);
+    let node = "apiVersion: v1\nkind: Node\nmetadata: {name: node-1, labels: {topology.kubernetes.io/zone: west}}";
+    let of_the_pod = ["mixed-env/legacy-app", "mixed-env/legacy-app-cluster", "10.1.0.1"];
+    assert_eq!(touched(node), of_the_pod, "a Node's zone is its pods'");
+    assert_eq!(touched(&node.replace("west}", "west, unrelated: label}")), [""; 0]);
+    let annotations = "{config.linkerd.io/opaque-ports: '80'}";
+    let namespace =
+        format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: mixed-env, annotations: {annotations}}}");
+    let all =
+        ["mixed-env/legacy-app", "mixed-env/legacy-app-cluster", "10.0.0.8", "10.1.0.1", "10.96.1.1", "10.96.1.2"];
+    assert_eq!(touched(&namespace), all, "its list of ports is everybody's");
+    let profile = "apiVersion: linkerd.io/v1alpha2\nkind: ServiceProfile\n\
+                   metadata: {name: legacy-app.mixed-env.svc.cluster.local, namespace: shop}\nspec: {}";
+    assert_eq!(touched(profile), ["mixed-env/legacy-app", "10.96.1.1"]);
     let slice = "
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
@@ -174,7 +187,7 @@ async fn b_2_a_service_that_becomes_local_asks_again_with_the_clients_node() {
 #[test]
 fn b_4_a_profile_follows_the_world() {
     let index = index(&[SERVICES]);
-    let mut reader = Reader::new(&index, Topic::Address("10.0.0.9:80".parse().unwrap()));
+    let mut reader = Reader::new(&index, Topic::Address { addr: "10.0.0.9:80".parse().unwrap(), client: None });
     let mut tls = || {
         reader
             .read()
@@ -188,7 +201,7 @@ fn b_4_a_profile_follows_the_world() {
     apply(&index, &upserts(VM));
     assert_eq!(tls(), [false; 0]);
 
-    let topic = Topic::Service { service: Key::new("mixed-env", "legacy-app"), port: 80 };
+    let topic = Topic::Service { service: Key::new("mixed-env", "legacy-app"), port: 80, client: None };
     let mut reader = Reader::new(&index, topic);
     let mut opaque =
         || reader.read().into_iter().map(|p: pb::DestinationProfile| p.opaque_protocol).collect::<Vec<_>>();

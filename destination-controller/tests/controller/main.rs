@@ -8,4 +8,6 @@ mod profile;
 mod program;
 mod property;
 mod serve;
+mod service_profile;
+mod topology;
 mod world;

@@ -5,7 +5,7 @@ use linkerd2_proxy_api::meta::{Resource, metadata};
 use outrigger_api::destination::profile_from_proto;
 use outrigger_cluster::Key;
 use outrigger_destination::index::{Shared, Topic};
-use outrigger_model::{Endpoint, Profile, ProtocolHint};
+use outrigger_model::{Endpoint, Profile, ProtocolHint, RetryBudget};
 
 fn read(index: &Shared, addr: &str) -> Profile {
     profile_from_proto(profile_at(index, addr).unwrap()).unwrap()
@@ -38,7 +38,7 @@ fn b_4_a_cluster_address_is_its_service() {
         };
         assert_eq!(profile.parent_ref.unwrap().kind, Some(metadata::Kind::Resource(parent)));
     }
-    let by_name = Topic::Service { service: Key::new("mixed-env", "legacy-app"), port: 80 };
+    let by_name = Topic::Service { service: Key::new("mixed-env", "legacy-app"), port: 80, client: None };
     assert_eq!(profile_of(&index, by_name).unwrap().fully_qualified_name, LEGACY);
 }
 
@@ -46,7 +46,7 @@ fn b_4_a_cluster_address_is_its_service() {
 fn b_2_a_port_that_the_service_does_not_declare_has_an_empty_profile() {
     let index = index(&[SERVICES]);
     assert_eq!(profile_at(&index, "10.96.1.1:81").unwrap(), Default::default());
-    let nobody = Topic::Service { service: Key::new("mixed-env", "nobody"), port: 80 };
+    let nobody = Topic::Service { service: Key::new("mixed-env", "nobody"), port: 80, client: None };
     assert_eq!(profile_of(&index, nobody).unwrap(), Default::default());
 }
 
@@ -74,7 +74,7 @@ kind: Service
 metadata: {name: elsewhere, namespace: mixed-env}
 spec: {type: ExternalName, externalName: example.org}
 ";
-    let topic = Topic::Service { service: Key::new("mixed-env", "elsewhere"), port: 80 };
+    let topic = Topic::Service { service: Key::new("mixed-env", "elsewhere"), port: 80, client: None };
     assert!(profile_of(&index(&[external]), topic).unwrap_err().starts_with("InvalidArgument"));
 }
 
@@ -104,10 +104,12 @@ fn b_4_a_workload_that_is_not_ready_is_still_meshed() {
 fn b_4_an_unknown_address_is_only_itself() {
     let index = index(&[SERVICES, VM]);
     let unmeshed = |addr: &str| Some(Endpoint::unmeshed(addr.parse().unwrap()));
-    assert_eq!(read(&index, "192.0.2.7:443"), Profile { endpoint: unmeshed("192.0.2.7:443"), ..Profile::default() });
+    let nothing = Profile { retry_budget: Some(RetryBudget::DEFAULT), ..Profile::default() };
+    let read_443 = read(&index, "192.0.2.7:443");
+    assert_eq!(read_443, Profile { endpoint: unmeshed("192.0.2.7:443"), ..nothing.clone() });
     assert_eq!(
         read(&index, "[2001:db8::7]:3306"),
-        Profile { service: None, opaque: true, endpoint: unmeshed("[2001:db8::7]:3306") }
+        Profile { opaque: true, endpoint: unmeshed("[2001:db8::7]:3306"), ..nothing }
     );
 }
 

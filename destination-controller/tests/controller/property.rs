@@ -65,6 +65,22 @@ endpoints: [{{addresses: [10.1.0.{n}], nodeName: node-{n}, hints: {{forZones: [{
         forms.push(pod(n).replace("phase: Running", "phase: Failed"));
         forms.extend([slice("legacy-app", n), slice("legacy-app-cluster", n)]);
     }
+    let profile = |namespace: &str, name: &str, ports: &str| {
+        let head = "apiVersion: linkerd.io/v1alpha2\nkind: ServiceProfile";
+        let meta = format!("{{name: {name}.mixed-env.svc.cluster.local, namespace: {namespace}}}");
+        format!("{head}\nmetadata: {meta}\nspec: {{opaquePorts: [{ports}]}}")
+    };
+    forms.extend([profile("shop", "legacy-app", "'80'"), profile("mixed-env", "legacy-app", "'80'")]);
+    forms.extend([profile("mixed-env", "legacy-app", ""), profile("shop", "legacy-app-cluster", "'80'")]);
+    let namespace = |list: &str| {
+        let annotations = format!("{{config.linkerd.io/opaque-ports: '{list}'}}");
+        format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: mixed-env, annotations: {annotations}}}")
+    };
+    let node = |zone: &str| {
+        let labels = format!("{{topology.kubernetes.io/zone: {zone}}}");
+        format!("apiVersion: v1\nkind: Node\nmetadata: {{name: node-2, labels: {labels}}}")
+    };
+    forms.extend([namespace("80"), namespace("81"), node("west"), node("east")]);
     forms.extend([
         server("podSelector", "opaque"),
         server("externalWorkloadSelector", "opaque"),
@@ -86,11 +102,17 @@ fn topics() -> Vec<Topic> {
         get_topic("legacy-app", 80, filter(None, Some("node-2"), Some("west"))),
         get_topic("legacy-app", 80, filter(Some("web"), None, None)),
         get_topic("legacy-app-cluster", 80, filter(None, None, None)),
-        Topic::Service { service: key(), port: 80 },
+        Topic::Service { service: key(), port: 80, client: None },
+        Topic::Service { service: key(), port: 80, client: Some("shop".into()) },
         Topic::Instance { service: key(), instance: "web".into(), port: 80 },
     ];
     let addresses = ["10.96.1.1:80", "10.96.1.2:80", "10.1.0.1:80", "10.1.0.2:80", "10.1.1.1:80", "10.0.0.9:80"];
-    topics.extend(addresses.map(|addr| Topic::Address(addr.parse().unwrap())));
+    let at = |addr: &str, client: Option<&str>| Topic::Address {
+        addr: addr.parse().unwrap(),
+        client: client.map(Into::into),
+    };
+    topics.extend(addresses.map(|addr| at(addr, None)));
+    topics.extend([at(addresses[0], Some("shop")), at(addresses[1], Some("shop"))]);
     topics
 }
 
@@ -140,8 +162,8 @@ impl Proxy {
 }
 
 /// A step: an object takes a form or goes away, and some of the proxies read.
-fn step() -> impl Strategy<Value = (String, bool, u16)> {
-    (select(forms()), prop::bool::weighted(0.3), any::<u16>())
+fn step() -> impl Strategy<Value = (String, bool, u32)> {
+    (select(forms()), prop::bool::weighted(0.3), any::<u32>())
 }
 
 proptest! {

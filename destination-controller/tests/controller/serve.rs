@@ -201,3 +201,43 @@ async fn b_2_endpoints_keep_their_order_of_messages_new_before_gone() {
     assert!(matches!(next(&mut stream).await.unwrap().update, Some(Sent::Add(_))));
     assert!(matches!(next(&mut stream).await.unwrap().update, Some(Sent::Remove(_))));
 }
+
+#[tokio::test]
+async fn b_3_a_stream_whose_caller_no_longer_proves_the_workload_ends_without_another_message() {
+    let domain: TrustDomain = "root.linkerd.cluster.local".parse().unwrap();
+    let ca = Ca::new(&domain).unwrap();
+    let own = credentials(&ca, "spiffe://root.linkerd.cluster.local/ns/linkerd/sa/linkerd-destination", &[CONTROLLER]);
+    let vm = "spiffe://root.linkerd.cluster.local/external-workload";
+    let gone = delete(Kind::ExternalWorkload, "external-workload");
+    for revoked in [upserts(&VM.replace("cluster.local/external-workload", "cluster.local/another")), gone] {
+        let index = index(&[SERVICES, VM]);
+        let running = serve(&index, own.clone()).await;
+        let name = Some(CONTROLLER.parse().unwrap());
+        let control = ControlAddr { host: "127.0.0.1".into(), port: running.addr.port(), name };
+        let mut client = DestinationClient::new(channel(control, credentials(&ca, vm, &[])));
+        let mut endpoints = client.get(question(LEGACY, VM_TOKEN)).await.unwrap().into_inner();
+        next(&mut endpoints).await.unwrap();
+        let mut profile = client.get_profile(question(LEGACY, VM_TOKEN)).await.unwrap().into_inner();
+        next(&mut profile).await.unwrap();
+        let mut anonymous = client.get(question(LEGACY, "")).await.unwrap().into_inner();
+        next(&mut anonymous).await.unwrap();
+
+        // What does not concern the identity ends nothing.
+        apply(&index, &upserts(&VM.replace("location: vm", "location: elsewhere")));
+        apply(&index, &upserts(&pod(1)));
+        assert_eq!(added(next(&mut endpoints).await), ["10.1.0.1:80".parse().unwrap()]);
+        next(&mut anonymous).await.unwrap();
+
+        let mut changes = revoked;
+        changes.extend(upserts(&pod(2)));
+        apply(&index, &changes);
+        for ended in [
+            timeout(LONG, endpoints.message()).await.unwrap().unwrap_err(),
+            timeout(LONG, profile.message()).await.unwrap().unwrap_err(),
+        ] {
+            assert_eq!(ended.code(), Code::PermissionDenied, "{ended}");
+        }
+        assert!(next(&mut anonymous).await.is_some(), "who claims nothing goes on");
+        assert_eq!(client.get(question(LEGACY, VM_TOKEN)).await.unwrap_err().code(), Code::PermissionDenied);
+    }
+}

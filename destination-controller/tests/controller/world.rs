@@ -82,6 +82,8 @@ pub(crate) fn mesh() -> Mesh {
         default_opaque_ports: "25,3306".parse().unwrap(),
         transport_header: true,
         h2_upgrade: true,
+        zone_weights: false,
+        http2: None,
         ipv6: true,
     }
 }
@@ -161,5 +163,5 @@ pub(crate) fn profile_of(index: &Shared, topic: Topic) -> Result<pb::Destination
 }
 
 pub(crate) fn profile_at(index: &Shared, addr: &str) -> Result<pb::DestinationProfile, String> {
-    profile_of(index, Topic::Address(addr.parse().unwrap()))
+    profile_of(index, Topic::Address { addr: addr.parse().unwrap(), client: None })
 }
