@@ -3,12 +3,15 @@
 use crate::connect;
 use crate::endpoint::{Endpoint, InFlight, Lease};
 use crate::http2_client::Sender;
-use crate::port::{Policy, Port};
+use crate::metrics::{About, Decided, Metrics, Security};
+use crate::port::{Policy, Port, Taken, Verdict};
 use crate::refused::Refused;
 use crate::worker::Worker;
-use outrigger_model::{Peer, Refusal};
+use outrigger_model::{Authorization, Meta, Peer, Refusal};
 use outrigger_proxy_core::authorize::{Client, ClientTls};
+use outrigger_proxy_core::filter::Filters;
 use outrigger_proxy_core::route::Head;
+use prometheus_client::metrics::counter::Counter;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -26,7 +29,11 @@ pub(crate) struct Arrival {
 
 /// How the client secured the connection.
 pub(crate) enum Tls {
+    /// The port's policy lets bytes pass unread.
+    Unread,
     None,
+    /// TLS for another name, which passes as it is.
+    Passed(Box<str>),
     Anonymous,
     Authenticated(Peer),
 }
@@ -34,7 +41,7 @@ pub(crate) enum Tls {
 impl Arrival {
     pub(crate) fn client(&self) -> Client<'_> {
         let tls = match &self.tls {
-            Tls::None => ClientTls::None,
+            Tls::Unread | Tls::None | Tls::Passed(_) => ClientTls::None,
             Tls::Anonymous => ClientTls::Anonymous,
             Tls::Authenticated(peer) => ClientTls::Authenticated(peer),
         };
@@ -44,9 +51,38 @@ impl Arrival {
     fn peer(&self) -> Option<&Peer> {
         match &self.tls {
             Tls::Authenticated(peer) => Some(peer),
-            Tls::None | Tls::Anonymous => None,
+            Tls::Unread | Tls::None | Tls::Passed(_) | Tls::Anonymous => None,
         }
     }
+
+    /// For metrics.
+    pub(crate) fn security(&self) -> Security<'_> {
+        match &self.tls {
+            Tls::Unread => Security::Plain("port_skipped"),
+            Tls::None => Security::Plain("no_tls_from_remote"),
+            Tls::Passed(sni) => Security::Passed(sni),
+            Tls::Anonymous => Security::Anonymous,
+            Tls::Authenticated(peer) => Security::Mutual(peer.identity().as_str()),
+        }
+    }
+
+    /// What a decision about this client is counted by.
+    pub(crate) fn about<'a>(&'a self, policy: &'a Policy) -> About<'a> {
+        let (to, security) = (self.to, self.security());
+        About { to, security, server: &policy.policy.meta, route: None, authorization: None, limit: None }
+    }
+
+    /// Writes down what the policy `audit` admits (A.3.3).
+    pub(crate) fn audit(&self, authorization: &Authorization) {
+        if is_audit(authorization) {
+            let client_id = self.peer().map(|peer| peer.identity().as_str());
+            tracing::info!(event = "audit.allowed", client = %self.from, client_id, target = %self.to);
+        }
+    }
+}
+
+fn is_audit(authorization: &Authorization) -> bool {
+    authorization.meta.is_default() && &*authorization.meta.name == "audit"
 }
 
 /// Refuses a connection to ourselves.
@@ -55,54 +91,144 @@ pub(crate) fn guard_loop(worker: &Worker, target: SocketAddr) -> Result<(), Refu
     if own { Err(Refused::new(Refusal::Loop, target)) } else { Ok(()) }
 }
 
-/// What an HTTP connection asks before each request.
+/// What a client's requests ask of the port's policy.
+pub(crate) struct Admission {
+    arrival: Arrival,
+    metrics: Metrics,
+    state: RefCell<State>,
+}
+
+struct State {
+    port: Port,
+    /// As it was last read.
+    policy: Option<Arc<Policy>>,
+    /// The policy admits every request of this client; how that is counted.
+    always: Option<Arc<Counter>>,
+    /// How this policy's decisions about this client are counted, by decision, route and authorization.
+    counts: Vec<((Decided, [usize; 2]), Arc<Counter>)>,
+}
+
+impl Admission {
+    pub(crate) fn new(arrival: Arrival, metrics: Metrics) -> Self {
+        let port = arrival.port.clone();
+        Self { arrival, metrics, state: RefCell::new(State { port, policy: None, always: None, counts: Vec::new() }) }
+    }
+
+    /// Whether the request may go on, and the filters of its route; the newest policy decides. `random` gives 64 uniform
+    /// bits.
+    pub(crate) fn admit(
+        &self,
+        random: impl FnOnce() -> u64,
+        request: &impl Head,
+    ) -> Result<Option<Arc<Filters>>, Refused> {
+        let mut state = self.state.borrow_mut();
+        if state.policy.is_none() || state.port.has_changed() {
+            self.read(&mut state)?;
+        }
+        if let Some(allowed) = &state.always {
+            allowed.inc();
+            return Ok(None);
+        }
+        let policy = state.policy.clone().ok_or(Refusal::PolicyUnknown)?;
+        let refused = |refusal| Refused::new(refusal, &policy.policy.meta);
+        let about = self.arrival.about(&policy);
+        match policy.judge(self.arrival.client(), request) {
+            Verdict::NoRoute => {
+                self.count(&mut state, Decided::HttpNoRoute, &about);
+                Err(refused(Refusal::NoRoute))
+            }
+            Verdict::Denied(route) => {
+                self.count(&mut state, Decided::HttpDeny, &About { route: Some(&route.meta), ..about });
+                Err(refused(Refusal::RequestUnauthorized))
+            }
+            Verdict::Admitted(taken, authorization) => {
+                let (route, meta) = (taken.map(|taken| &taken.route.meta), &authorization.meta);
+                let allowed = About { route, authorization: Some(meta), ..about };
+                self.count(&mut state, Decided::HttpAllow, &allowed);
+                self.arrival.audit(authorization);
+                let filters = taken.map_or(Ok(None), |taken| filtered(taken, random, request))?;
+                self.limit(&mut state, &policy)?;
+                Ok(filters)
+            }
+        }
+    }
+
+    fn read(&self, state: &mut State) -> Result<(), Refused> {
+        // Whatever was admitted before says nothing while the newest policy cannot be read.
+        (state.policy, state.always) = (None, None);
+        state.counts.clear();
+        let policy = state.port.current()?;
+        if policy.leaves_requests_alone()
+            && let Ok(authorization) = policy.admit_connection(self.arrival.client())
+            && !is_audit(authorization)
+        {
+            let about = About { authorization: Some(&authorization.meta), ..self.arrival.about(&policy) };
+            state.always = Some(self.metrics.decided(Decided::HttpAllow, &about));
+        }
+        state.policy = Some(policy);
+        Ok(())
+    }
+
+    fn limit(&self, state: &mut State, policy: &Policy) -> Result<(), Refused> {
+        let Err(scope) = policy.limit(self.arrival.peer()) else { return Ok(()) };
+        let limit = policy.policy.rate_limit.as_ref().map(|limit| (&limit.meta, scope));
+        self.count(state, Decided::HttpLimited, &About { limit, ..self.arrival.about(policy) });
+        Err(Refused::new(Refusal::RateLimited, &policy.policy.meta))
+    }
+
+    fn count(&self, state: &mut State, decided: Decided, about: &About<'_>) {
+        // The policy that these belong to is held, so that an address means one object.
+        let address = |meta: Option<&Meta>| meta.map_or(0, |meta| std::ptr::from_ref(meta) as usize);
+        let scope = about.limit.map_or(0, |(_, scope)| 1 + scope as usize);
+        let key = (decided, [address(about.route), address(about.authorization) + scope]);
+        if let Some((_, counter)) = state.counts.iter().find(|(known, _)| *known == key) {
+            counter.inc();
+            return;
+        }
+        let counter = self.metrics.decided(decided, about);
+        counter.inc();
+        state.counts.push((key, counter));
+    }
+}
+
+fn filtered(
+    taken: Taken<'_>,
+    random: impl FnOnce() -> u64,
+    request: &impl Head,
+) -> Result<Option<Arc<Filters>>, Refused> {
+    let Some(filters) = taken.filters else { return Ok(None) };
+    match filters.answer(request, random()) {
+        Some(answer) => Err(Refused::by_filter(answer, &taken.route.meta)),
+        None => Ok(Some(Arc::clone(filters))),
+    }
+}
+
+/// What an HTTP connection asks before each request, and the application behind it.
 pub(crate) struct InboundGate {
     application: Rc<Endpoint>,
     /// For `l5d-client-id`.
     pub client_id: Option<Box<str>>,
-    admission: RefCell<Admission>,
-    arrival: Arrival,
-}
-
-/// The policy as the connection last read it.
-struct Admission {
-    port: Port,
-    policy: Option<Arc<Policy>>,
-    /// This policy admits every request of this client: no route of it decides.
-    always: bool,
+    pub admission: Admission,
 }
 
 impl InboundGate {
-    pub(crate) fn new(application: Rc<Endpoint>, arrival: Arrival) -> Self {
-        let client_id = arrival.peer().map(|peer| peer.identity().as_str().into());
-        let admission = RefCell::new(Admission { policy: None, always: false, port: arrival.port.clone() });
-        Self { application, client_id, admission, arrival }
+    pub(crate) fn new(application: Rc<Endpoint>, admission: Admission) -> Self {
+        let client_id = admission.arrival.peer().map(|peer| peer.identity().as_str().into());
+        Self { application, client_id, admission }
     }
 
-    /// Whether the request may go on; the newest policy decides.
-    pub(crate) fn admit(&self, request: &impl Head) -> Result<(), Refused> {
-        let mut admission = self.admission.borrow_mut();
-        if admission.policy.is_none() || admission.port.has_changed() {
-            let policy = admission.port.current()?;
-            let client = self.arrival.client();
-            admission.always = !policy.decides_by_route() && policy.admit_connection(client).is_ok();
-            admission.policy = Some(policy);
-        }
-        let policy = admission.policy.as_ref().ok_or(Refusal::PolicyUnknown)?;
-        if admission.always && policy.takes_every_request() {
-            return Ok(());
-        }
-        policy.admit_request(self.arrival.client(), request).map(|_| ())
+    fn to(&self) -> SocketAddr {
+        self.admission.arrival.to
     }
 
     /// A connection to the application.
     pub(crate) async fn lease(&self, worker: &Worker, fresh: bool) -> Result<Lease, Refused> {
-        guard_loop(worker, self.arrival.to)?;
+        guard_loop(worker, self.to())?;
         let pooled = if fresh { None } else { self.application.checkout() };
         let reused = pooled.is_some();
         let link = match pooled {
             Some(link) => link,
-            None => connect::application(self.arrival.to, &worker.config.inbound.side).await?,
+            None => connect::application(self.to(), &worker.config.inbound.side).await?,
         };
         Ok(Lease { link, reused, load: self.load() })
     }

@@ -9,11 +9,13 @@ use crate::metrics::Direction;
 use crate::refused::Refused;
 use crate::service::Service;
 use crate::worker::Worker;
-use outrigger_model::Refusal;
+use outrigger_model::{HeaderModifier, Refusal};
+use outrigger_proxy_core::filter::Filters;
 use outrigger_proxy_core::header::Session;
 use outrigger_proxy_core::reply::Audience;
 use outrigger_proxy_core::route::Head;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Who decides about requests, and where they go.
 pub(crate) enum Gate {
@@ -21,18 +23,34 @@ pub(crate) enum Gate {
     Inbound(Box<InboundGate>),
 }
 
+/// How a request goes on.
+pub(crate) struct Chosen {
+    pub to: To,
+    /// The route's filters, for the request that goes on and the response that comes back.
+    pub filters: Option<Arc<Filters>>,
+}
+
 /// Where a request goes on.
-pub(crate) enum Chosen {
+pub(crate) enum To {
     Service(Rc<Service>),
     Application,
+}
+
+impl Chosen {
+    /// Header changes of the request.
+    pub(crate) fn changes(&self) -> &[HeaderModifier] {
+        self.filters.as_ref().map_or(&[], |filters| &filters.request)
+    }
 }
 
 impl Gate {
     /// Whether the request may go on, and where; the newest policy decides.
     pub(crate) fn decide(&self, worker: &Worker, request: &impl Head) -> Result<Chosen, Refused> {
         match self {
-            Self::Outbound(gate) => gate.choose(worker, request).map(Chosen::Service),
-            Self::Inbound(gate) => gate.admit(request).map(|()| Chosen::Application),
+            Self::Outbound(gate) => Ok(Chosen { to: To::Service(gate.choose(worker, request)?), filters: None }),
+            Self::Inbound(gate) => {
+                Ok(Chosen { to: To::Application, filters: gate.admission.admit(|| worker.random(), request)? })
+            }
         }
     }
 
@@ -45,19 +63,19 @@ impl Gate {
 
     /// A connection for one HTTP/1 request. `fresh`: not one that was used before.
     pub(crate) async fn lease(&self, worker: &Worker, chosen: &Chosen, fresh: bool) -> Result<Lease, Refused> {
-        match (chosen, self) {
-            (Chosen::Service(service), _) => service.lease(worker, Some(Session::Http1), fresh).await,
-            (Chosen::Application, Self::Inbound(gate)) => gate.lease(worker, fresh).await,
-            (Chosen::Application, Self::Outbound(_)) => Err(Refusal::LoopbackTarget.into()),
+        match (&chosen.to, self) {
+            (To::Service(service), _) => service.lease(worker, Some(Session::Http1), fresh).await,
+            (To::Application, Self::Inbound(gate)) => gate.lease(worker, fresh).await,
+            (To::Application, Self::Outbound(_)) => Err(Refusal::LoopbackTarget.into()),
         }
     }
 
     /// An HTTP/2 connection that others may share.
     pub(crate) async fn lease_http2(&self, worker: &Worker, chosen: &Chosen) -> Result<(Sender, InFlight), Refused> {
-        match (chosen, self) {
-            (Chosen::Service(service), _) => service.lease_http2(worker).await,
-            (Chosen::Application, Self::Inbound(gate)) => gate.lease_http2(worker).await,
-            (Chosen::Application, Self::Outbound(_)) => Err(Refusal::LoopbackTarget.into()),
+        match (&chosen.to, self) {
+            (To::Service(service), _) => service.lease_http2(worker).await,
+            (To::Application, Self::Inbound(gate)) => gate.lease_http2(worker).await,
+            (To::Application, Self::Outbound(_)) => Err(Refusal::LoopbackTarget.into()),
         }
     }
 

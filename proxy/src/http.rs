@@ -157,8 +157,11 @@ impl Connection {
         match Request::parse(self.client.inbox.data(), &mut room) {
             Ok(None) => None,
             Ok(Some(request)) => {
-                let rewrite = RequestRewrite { client_id: self.gate.client_id(), ..RequestRewrite::default() };
-                request.write(&mut self.onward, rewrite);
+                let verdict = self.gate.decide(&self.worker, &request);
+                if let Ok(chosen) = &verdict {
+                    let rewrite = RequestRewrite { client_id: self.gate.client_id(), changes: chosen.changes() };
+                    request.write(&mut self.onward, rewrite);
+                }
                 let incoming = Incoming {
                     method: request.method.into(),
                     framing: request.framing,
@@ -168,7 +171,7 @@ impl Connection {
                     upgrade: request.upgrade().is_some() || request.method == "CONNECT",
                     repeatable: request.repeatable(),
                 };
-                Some((incoming, self.gate.decide(&self.worker, &request)))
+                Some((incoming, verdict))
             }
             Err(Invalid::TooLarge) => Some(Incoming::refused(Refusal::RequestHeadTooLarge)),
             Err(invalid) => Some(Incoming::refused(Refused::new(Refusal::RequestInvalid, invalid))),

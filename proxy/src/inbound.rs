@@ -1,6 +1,6 @@
 //! From the mesh to the application.
 
-use crate::admission::{Arrival, InboundGate, Tls, guard_loop};
+use crate::admission::{Admission, Arrival, InboundGate, Tls, guard_loop};
 use crate::connect;
 use crate::detect;
 use crate::directory::Directory;
@@ -9,7 +9,7 @@ use crate::http::Connection;
 use crate::http2;
 use crate::link::Link;
 use crate::listen::Accepted;
-use crate::metrics::Direction;
+use crate::metrics::{About, Decided, Direction};
 use crate::port::Policy;
 use crate::refused::Refused;
 use crate::relay::relay;
@@ -28,7 +28,7 @@ pub(crate) async fn serve(directory: &Directory, accepted: Accepted) -> Result<(
     let client = Link::plain(accepted.stream);
     let mut port = directory.port(target.port());
     let policy = port.resolved(timeout).await?;
-    let mut arrival = Arrival { from: accepted.client, tls: Tls::None, to: target, port };
+    let mut arrival = Arrival { from: accepted.client, tls: Tls::Unread, to: target, port };
     if policy.policy.protocol == InboundProtocol::Opaque {
         return Box::pin(forward(worker, client, arrival)).await;
     }
@@ -44,10 +44,10 @@ pub(crate) async fn serve(directory: &Directory, accepted: Accepted) -> Result<(
 /// Ends TLS if the client asks for our name; other TLS, and plaintext, pass as they are (A.1.2).
 async fn secure(worker: &Worker, mut client: Link, timeout: Duration) -> Result<(Link, Tls), Refused> {
     let hello = detect::tls(&mut client, timeout).await?;
-    let ours =
-        matches!(&hello, Hello::Tls { sni: Some(name) } if *name == *worker.config.identity.server_name.as_str());
-    if !ours {
-        return Ok((client, Tls::None));
+    match hello {
+        Hello::Tls { sni: Some(name) } if name == worker.config.identity.server_name.as_str() => {}
+        Hello::Tls { sni: Some(name) } => return Ok((client, Tls::Passed(name.into()))),
+        Hello::Tls { sni: None } | Hello::NotTls | Hello::NeedMore => return Ok((client, Tls::None)),
     }
     let accepted = accept(worker, client, Alpn::None, timeout).await?;
     let tls = accepted.peer.map_or(Tls::Anonymous, Tls::Authenticated);
@@ -74,7 +74,7 @@ async fn protocol(policy: &Policy, tls: &Tls, client: &mut Link) -> Http {
     match (&policy.policy.protocol, tls) {
         (InboundProtocol::Tls | InboundProtocol::Opaque, _) => Http::Unknown,
         (InboundProtocol::Http2 { .. } | InboundProtocol::Grpc { .. }, _) => Http::Http2,
-        (InboundProtocol::Http1 { .. }, Tls::None) => Http::Http1,
+        (InboundProtocol::Http1 { .. }, Tls::Unread | Tls::None | Tls::Passed(_)) => Http::Http1,
         // Under TLS a peer's proxy may carry HTTP/1 in HTTP/2.
         (InboundProtocol::Http1 { .. }, _) => match detect::protocol(client, DETECT_UNDER_TLS).await {
             Http::Http2 => Http::Http2,
@@ -102,13 +102,15 @@ pub(crate) async fn requests(directory: &Directory, client: Link, arrival: Arriv
 fn gate(directory: &Directory, arrival: Arrival) -> (Gate, (SocketAddr, SocketAddr)) {
     let ends = (arrival.from, arrival.to);
     let application = directory.application(arrival.to);
-    (Gate::Inbound(Box::new(InboundGate::new(application, arrival))), ends)
+    let admission = Admission::new(arrival, directory.worker.metrics.clone());
+    (Gate::Inbound(Box::new(InboundGate::new(application, admission))), ends)
 }
 
 /// Forwards bytes while the policy admits the client; ends the connection when it no longer does (A.3.3).
 pub(crate) async fn forward(worker: &Worker, client: Link, mut arrival: Arrival) -> Result<(), Refused> {
     guard_loop(worker, arrival.to)?;
-    arrival.port.current()?.admit_connection(arrival.client())?;
+    let policy = arrival.port.current()?;
+    admit(worker, &policy, &arrival, Decided::TcpDeny)?;
     let mut application = connect::application(arrival.to, &worker.config.inbound.side).await?.opaque();
     let mut client = client.opaque();
     let relaying = relay(&mut client, &mut application);
@@ -117,13 +119,31 @@ pub(crate) async fn forward(worker: &Worker, client: Link, mut arrival: Arrival)
         tokio::select! {
             done = &mut relaying => break done,
             () = arrival.port.changed() => {
-                let admitted = arrival.port.current().and_then(|policy| {
-                    policy.admit_connection(arrival.client()).map(|_| ())
-                });
+                let admitted = arrival.port.current();
+                let admitted = admitted.and_then(|policy| admit(worker, &policy, &arrival, Decided::TcpTerminate));
                 admitted.map_err(|refused| Refused { refusal: Refusal::AuthorizationWithdrawn, ..refused })?;
             }
         }
     };
     worker.metrics.carried(Direction::inbound, carried.from_client, carried.to_client);
     Ok(())
+}
+
+/// Counts whether the policy admits the connection; `denied` is what it is counted as if it does not.
+fn admit(worker: &Worker, policy: &Policy, arrival: &Arrival, denied: Decided) -> Result<(), Refused> {
+    let about = arrival.about(policy);
+    match policy.admit_connection(arrival.client()) {
+        Ok(authorization) => {
+            let about = About { authorization: Some(&authorization.meta), ..about };
+            if denied == Decided::TcpDeny {
+                worker.metrics.decided(Decided::TcpAllow, &about).inc();
+                arrival.audit(authorization);
+            }
+            Ok(())
+        }
+        Err(refused) => {
+            worker.metrics.decided(denied, &about).inc();
+            Err(refused)
+        }
+    }
 }

@@ -1,11 +1,14 @@
 //! The policy of one inbound port as a worker uses it.
 
 use crate::refused::Refused;
-use outrigger_model::{Authorization, InboundPolicy, InboundProtocol, InboundRoute, Refusal};
+use outrigger_model::{Authorization, InboundPolicy, InboundProtocol, InboundRoute, Peer, Refusal, RouteRule};
 use outrigger_proxy_core::authorize::{Client, authorize};
+use outrigger_proxy_core::filter::Filters;
+use outrigger_proxy_core::rate::{Limiter, Scope};
 use outrigger_proxy_core::route::{Head, Routes};
+use parking_lot::Mutex;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// What is known of a port's policy.
@@ -18,30 +21,46 @@ pub(crate) enum PortState {
     Invalid(Arc<str>),
 }
 
-/// A policy with its routes compiled.
+/// A policy with its routes and their filters compiled.
 #[derive(Debug)]
 pub(crate) struct Policy {
     pub policy: InboundPolicy,
     routes: Routes<InboundRoute>,
+    /// Of each rule of each route.
+    filters: Vec<Vec<Option<Arc<Filters>>>>,
+    limiter: Option<Arc<Mutex<Limiter>>>,
+}
+
+/// What a policy says of a request.
+pub(crate) enum Verdict<'a> {
+    NoRoute,
+    Denied(&'a InboundRoute),
+    /// `None`: the policy is of bytes, and its port's authorization admits them.
+    Admitted(Option<Taken<'a>>, &'a Authorization),
+}
+
+/// The route that a request takes.
+#[derive(Clone, Copy)]
+pub(crate) struct Taken<'a> {
+    pub route: &'a InboundRoute,
+    pub filters: Option<&'a Arc<Filters>>,
 }
 
 impl Policy {
     /// Compiles the routes; the error names what does not compile.
     pub(crate) fn compile(policy: InboundPolicy) -> Result<Self, String> {
-        let routes = match &policy.protocol {
-            InboundProtocol::Detect { routes, .. }
-            | InboundProtocol::Http1 { routes }
-            | InboundProtocol::Http2 { routes }
-            | InboundProtocol::Grpc { routes } => routes.clone(),
-            InboundProtocol::Opaque | InboundProtocol::Tls => Arc::default(),
-        };
-        for route in routes.iter() {
-            if route.rules.iter().any(|rule| !rule.filters.is_empty()) {
-                return Err(format!("{} has filters, which this proxy does not apply to inbound requests", route.meta));
-            }
-        }
+        let routes = http_routes(&policy.protocol).cloned().unwrap_or_default();
+        let filters = routes.iter().map(compile_filters).collect::<Result<_, _>>()?;
         let routes = Routes::compile(routes).map_err(|error| error.to_string())?;
-        Ok(Self { policy, routes })
+        let limiter = policy.rate_limit.as_ref().map(|limit| Arc::new(Mutex::new(Limiter::new(limit, Instant::now()))));
+        Ok(Self { policy, routes, filters, limiter })
+    }
+
+    /// Goes on counting where an earlier policy with the same rate limit stopped.
+    #[must_use]
+    pub(crate) fn following(self, earlier: &Self) -> Self {
+        let same = earlier.policy.rate_limit == self.policy.rate_limit;
+        Self { limiter: if same { earlier.limiter.clone() } else { self.limiter }, ..self }
     }
 
     /// Whether the client may open a connection that carries bytes.
@@ -51,29 +70,55 @@ impl Policy {
     }
 
     /// Whether the client may send the request: a route must match, and the route or the port must admit it.
-    pub(crate) fn admit_request(&self, client: Client<'_>, request: &impl Head) -> Result<&Authorization, Refused> {
-        let found = self.routes.find(request).ok_or_else(|| Refused::new(Refusal::NoRoute, &self.policy.meta))?;
-        let route = &self.routes.all()[found.0];
-        let admitted =
-            authorize(&route.authorizations, client).or_else(|| authorize(&self.policy.authorizations, client));
-        admitted.ok_or_else(|| Refused::new(Refusal::RequestUnauthorized, &self.policy.meta))
-    }
-
-    /// Whether a route takes every request, so that none needs to be looked for.
-    pub(crate) fn takes_every_request(&self) -> bool {
-        self.routes.take_everything()
-    }
-
-    /// Whether some route admits clients that the port itself does not: then every request must be seen.
-    pub(crate) fn decides_by_route(&self) -> bool {
-        match &self.policy.protocol {
-            InboundProtocol::Detect { routes, .. }
-            | InboundProtocol::Http1 { routes }
-            | InboundProtocol::Http2 { routes }
-            | InboundProtocol::Grpc { routes } => routes.iter().any(|route| !route.meta.is_default()),
-            InboundProtocol::Opaque | InboundProtocol::Tls => false,
+    pub(crate) fn judge(&self, client: Client<'_>, request: &impl Head) -> Verdict<'_> {
+        let by_port = || authorize(&self.policy.authorizations, client);
+        if http_routes(&self.policy.protocol).is_none() {
+            return by_port().map_or(Verdict::NoRoute, |admitted| Verdict::Admitted(None, admitted));
+        }
+        let Some((route, rule)) = self.routes.find(request) else { return Verdict::NoRoute };
+        let taken = Taken { route: &self.routes.all()[route], filters: self.filters[route][rule].as_ref() };
+        match authorize(&taken.route.authorizations, client).or_else(by_port) {
+            Some(admitted) => Verdict::Admitted(Some(taken), admitted),
+            None => Verdict::Denied(taken.route),
         }
     }
+
+    /// Counts a request of the client against the rate limit.
+    pub(crate) fn limit(&self, client: Option<&Peer>) -> Result<(), Scope> {
+        match &self.limiter {
+            Some(limiter) => limiter.lock().take(client, Instant::now()),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a client that the port admits may send every request: then none needs a closer look.
+    pub(crate) fn leaves_requests_alone(&self) -> bool {
+        self.limiter.is_none()
+            && self.routes.take_everything()
+            && self.routes.all().iter().all(|route| route.meta.is_default())
+            && self.filters.iter().flatten().all(Option::is_none)
+    }
+}
+
+fn http_routes(protocol: &InboundProtocol) -> Option<&Arc<[InboundRoute]>> {
+    match protocol {
+        InboundProtocol::Detect { routes, .. }
+        | InboundProtocol::Http1 { routes }
+        | InboundProtocol::Http2 { routes }
+        | InboundProtocol::Grpc { routes } => Some(routes),
+        InboundProtocol::Opaque | InboundProtocol::Tls => None,
+    }
+}
+
+fn compile_filters(route: &InboundRoute) -> Result<Vec<Option<Arc<Filters>>>, String> {
+    let compile = |rule: &RouteRule| {
+        let filters = Filters::compile(&rule.filters).map_err(|error| format!("{}: {error}", route.meta))?;
+        for name in filters.iter().flat_map(|filters| &filters.ignored) {
+            tracing::warn!(event = "filter.ignored", route = %route.meta, %name, "only a proxy may change this header");
+        }
+        Ok(filters.map(Arc::new))
+    };
+    route.rules.iter().map(compile).collect()
 }
 
 /// A port's policy, kept in step with the controller. Each connection has one of its own.

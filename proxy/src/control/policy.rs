@@ -40,7 +40,7 @@ async fn read(
 ) -> Result<(), Status> {
     while let Some(message) = stream.message().await? {
         retry.succeeded();
-        let state = understood(message).unwrap_or_else(|why| {
+        let state = understood(message, &values.borrow()).unwrap_or_else(|why| {
             tracing::error!(event = "policy.invalid", port, why, "the port is closed until a valid policy comes");
             PortState::Invalid(why.into())
         });
@@ -49,7 +49,11 @@ async fn read(
     Ok(())
 }
 
-fn understood(message: Server) -> Result<PortState, String> {
+fn understood(message: Server, earlier: &PortState) -> Result<PortState, String> {
     let policy = policy_from_proto(message).map_err(|error| error.to_string())?;
-    Ok(PortState::Known(Arc::new(Policy::compile(policy)?)))
+    let policy = Policy::compile(policy)?;
+    Ok(PortState::Known(Arc::new(match earlier {
+        PortState::Known(earlier) => policy.following(earlier),
+        PortState::Waiting | PortState::Invalid(_) => policy,
+    })))
 }
