@@ -93,9 +93,7 @@ impl Connection {
             parts.headers.insert(CLIENT_ID, value);
         }
         match original {
-            Some(original) => {
-                Ok(upstream::as_http1(&self.worker, (&self.gate, &chosen), parts, body, original).await?)
-            }
+            Some(original) => Ok(upstream::as_http1(&self.worker, (&self.gate, &chosen), parts, body, original).await?),
             None => upstream::as_http2(&self.worker, (&self.gate, &chosen), parts, body).await,
         }
     }
