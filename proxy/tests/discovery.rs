@@ -150,13 +150,40 @@ fn a_1_6_an_error_of_the_policy_controller_is_never_read_as_not_meshed() {
     let mesh = impatient();
     let app = mesh.server.serve(8080, http);
     let capture = mesh.capture();
-    let unknown_kind = Answer::Say(outbound_of_unknown_kind());
-    for answer in silent().into_iter().chain([unknown_kind]) {
+    for answer in silent() {
         mesh.policy.outbound.set(SERVER.addr(8080), answer.clone());
         assert_unavailable(&mesh, &format!("{answer:?} was taken for an answer"));
     }
     assert_eq!(attempts(&capture, SERVER.addr(8080)), 0);
     assert!(app.is_untouched());
+}
+
+#[test]
+fn a_2_2_a_policy_or_profile_that_is_not_understood_refuses_everything() {
+    let mesh = impatient();
+    let app = mesh.server.serve(8080, http);
+    let service = mesh.service("web", &[meshed(&SERVER, 8080)]);
+    let mut live = mesh.client.http(service.addr);
+    assert_eq!(live.get("/").unwrap().status, 200);
+    let capture = mesh.capture();
+    let arrived = app.received();
+
+    mesh.policy.outbound.set(service.addr, Answer::Say(outbound_of_unknown_kind()));
+    mesh.client.wait_for_event("outbound_policy.invalid");
+    assert_eq!(live.get("/").unwrap().status, 500, "on a live connection");
+    mesh.client.get(service.addr, "/").expect_err("on a new connection");
+    // Without a policy the profile decides, which here names an endpoint with half an identity.
+    let unreadable = with_identity(None, Some(SERVER.server_name));
+    mesh.destination.profile(SERVER.addr(8080), Answer::Say(endpoint_profile(unreadable)));
+    mesh.client.get(SERVER.addr(8080), "/").unwrap_err();
+    assert_eq!(mesh.client.count(Refusal::PolicyInvalid), 3);
+    mesh.client.wait_for_refusal(Refusal::PolicyInvalid);
+    assert_eq!(attempts(&capture, SERVER.addr(8080)), 0);
+    assert_eq!(app.received(), arrived);
+
+    mesh.policy.outbound.set(service.addr, Answer::Say(service_policy(&service.authority, false)));
+    let served = || mesh.client.get(service.addr, "/").is_ok_and(|reply| reply.status == 200);
+    outrigger_testkit::wait_for("a good policy to be taken", PATIENCE, served).unwrap();
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub enum Answer<T> {
     Failing,
     /// It knows nothing of the destination, or does not serve the question.
     Absent,
+    /// It says what cannot be understood: nothing may go there.
+    Invalid,
     Known(T),
 }
 
@@ -33,6 +35,7 @@ pub fn join(
     detect: Duration,
 ) -> Option<Result<OutboundPolicy, Refusal>> {
     match (policy, profile) {
+        (Answer::Invalid, _) | (Answer::Absent, Answer::Invalid) => Some(Err(Refusal::PolicyInvalid)),
         (Answer::Waiting | Answer::Failing, _) | (_, Answer::Waiting) | (Answer::Absent, Answer::Failing) => None,
         (Answer::Known(policy), Answer::Known(profile)) if profile.opaque => Some(Ok(made_opaque(policy.clone()))),
         (Answer::Known(policy), _) => Some(Ok(policy.clone())),

@@ -8,6 +8,7 @@ use linkerd2_proxy_api::destination::destination_client::DestinationClient;
 use linkerd2_proxy_api::destination::{DestinationProfile, GetDestination};
 use linkerd2_proxy_api::outbound::OutboundPolicy as PolicyMessage;
 use linkerd2_proxy_api::outbound::outbound_policies_client::OutboundPoliciesClient;
+use outrigger_api::InvalidMessage;
 use outrigger_api::destination::profile_from_proto;
 use outrigger_api::outbound::{policy_from_proto, traffic_to_proto};
 use outrigger_model::{OutboundPolicy, Profile, Target, Traffic};
@@ -74,9 +75,10 @@ fn unless_known<T>(answers: &watch::Sender<Answer<T>>, answer: Answer<T>) {
     });
 }
 
-fn know<T: PartialEq>(answers: &watch::Sender<Answer<T>>, value: T) {
+/// Says what a message said; `None`: it was not understood.
+fn know<T: PartialEq>(answers: &watch::Sender<Answer<T>>, value: Option<T>) {
     answers.send_if_modified(|known| {
-        let value = Answer::Known(value);
+        let value = value.map_or(Answer::Invalid, Answer::Known);
         let changed = *known != value;
         *known = value;
         changed
@@ -102,8 +104,9 @@ async fn follow_profile(
             path: addr.to_string(),
             context_token: config.destination.context.clone(),
         };
-        let ended =
-            async { read_profiles(controller.open(client.get_profile(request)).await?, answers, &mut retry).await };
+        let ended = async {
+            read_profiles(addr, controller.open(client.get_profile(request)).await?, answers, &mut retry).await
+        };
         match ended.await {
             // Only these say that the address is no service's (A.2.1).
             Err(status) if matches!(status.code(), Code::NotFound | Code::InvalidArgument) => {
@@ -116,14 +119,15 @@ async fn follow_profile(
 }
 
 async fn read_profiles(
+    addr: SocketAddr,
     mut stream: Stream<DestinationProfile>,
     answers: &watch::Sender<Answer<Profile>>,
     retry: &mut Retry,
 ) -> Result<(), Status> {
     while let Some(message) = stream.message().await? {
-        let profile = profile_from_proto(message).map_err(|error| Status::data_loss(error.to_string()))?;
         retry.succeeded();
-        know(answers, profile);
+        let profile = profile_from_proto(message).map_err(|error| not_understood("GetProfile", &addr, &error));
+        know(answers, profile.ok());
     }
     Ok(())
 }
@@ -140,7 +144,7 @@ async fn follow_policy(
         let traffic = Traffic { source: config.policy.workload.as_str().into(), target: Target::Addr(addr) };
         let ended = async {
             let stream = controller.open(client.watch(traffic_to_proto(&traffic))).await?;
-            read_policies(stream, answers, &mut retry).await
+            read_policies(addr, stream, answers, &mut retry).await
         };
         match ended.await {
             // The controller knows no policy, or an older one does not serve them: the profile decides (A.1.6).
@@ -157,14 +161,16 @@ async fn follow_policy(
 }
 
 async fn read_policies(
+    addr: SocketAddr,
     mut stream: Stream<PolicyMessage>,
     answers: &watch::Sender<Answer<OutboundPolicy>>,
     retry: &mut Retry,
 ) -> Result<(), Status> {
     while let Some(message) = stream.message().await? {
-        let policy = policy_from_proto(message).map_err(|error| Status::data_loss(error.to_string()))?;
         retry.succeeded();
-        know(answers, policy);
+        let policy =
+            policy_from_proto(message).map_err(|error| not_understood("OutboundPolicies.Watch", &addr, &error));
+        know(answers, policy.ok());
     }
     Ok(())
 }
@@ -178,4 +184,8 @@ fn lost<T>(call: &str, subject: &dyn Display, status: Option<Status>, answers: &
         }
         None => tracing::debug!(event = "control.ended", call, %subject),
     }
+}
+
+fn not_understood(call: &str, addr: &SocketAddr, error: &InvalidMessage) {
+    tracing::error!(event = "outbound_policy.invalid", call, %addr, %error, "nothing goes there until a valid message comes");
 }

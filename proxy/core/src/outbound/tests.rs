@@ -96,3 +96,13 @@ fn a_2_2_the_first_available_backend_takes_all() {
     assert_eq!([from(0), from(1), from(2), from(3)], [Some(0), Some(1), Some(2), Some(0)]);
     assert_eq!(choose(&Distribution::<()>::Empty, 0, |_| true), None);
 }
+
+#[test]
+fn a_2_2_what_is_not_understood_is_refused() {
+    let refused = Some(Err(Refusal::PolicyInvalid));
+    for profile in [service(false), Answer::Waiting, Answer::Failing, Answer::Absent, Answer::Invalid] {
+        assert_eq!(joined(&profile, &Answer::Invalid), refused, "{profile:?}");
+    }
+    assert_eq!(joined(&Answer::Invalid, &Answer::Absent), refused);
+    assert!(joined(&Answer::Invalid, &known()).unwrap().is_ok(), "a policy needs no profile");
+}
