@@ -2,6 +2,7 @@
 
 mod controller;
 mod endpoints;
+mod outbound;
 mod policy;
 mod profile;
 

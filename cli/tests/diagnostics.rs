@@ -105,11 +105,25 @@ fn controllers_are_asked_over_loopback_and_over_mutual_tls() {
     let client = "spiffe://root.linkerd.cluster.local/external-workload";
     assert_eq!(policy["authorizations"][0]["clients"], client);
 
+    let service_policy = ["policy", "svc/legacy-app-cluster.mixed-env", "80", "-o", "json"];
+    let outbound = mesh.ask(&service_policy).unwrap();
+    assert_eq!(outbound["parent"], "Service mixed-env/legacy-app-cluster:80");
+    assert_eq!((&outbound["protocol"], &outbound["backends"][0]["backend"]), (&json!("detect"), &json!(service)));
+    let outside = mesh.ask(&["policy", "203.0.113.5", "443", "-o", "json"]).unwrap();
+    assert_eq!(
+        (&outside["parent"], &outside["backends"][0]["backend"]),
+        (&json!("default/egress-fallback"), &json!("203.0.113.5:443"))
+    );
+
     let unknown = mesh.ask(&["endpoints", "nobody.mixed-env.svc.cluster.local:80"]).unwrap_err();
     assert!(unknown.contains("NotFound") && unknown.contains("nobody"), "{unknown}");
 
     let own = mesh.ask_from_vm(&["policy", VM, "80", "--addr", "10.77.0.2:8090", "-o", "json"]).unwrap();
     assert_eq!(own["server"], "default/all-unauthenticated");
+    let from_vm = [&service_policy[..], &["--addr", "10.77.0.2:8090", "--from"]].concat();
+    assert_eq!(mesh.ask_from_vm(&[&from_vm[..], &[VM]].concat()).unwrap(), outbound);
+    let as_pod = mesh.ask_from_vm(&[&from_vm[..], &["pod/client.mixed-env"]].concat()).unwrap_err();
+    assert!(as_pod.contains("PermissionDenied"), "{as_pod}");
     let service = mesh.ask_from_vm(&["endpoints", service, "--addr", "10.77.0.2:8086", "-o", "json"]).unwrap();
     assert_eq!(service["endpoints"].as_array().unwrap().len(), 2);
     let others = mesh.ask_from_vm(&["policy", "pod/client.mixed-env", "80", "--addr", "10.77.0.2:8090"]).unwrap_err();

@@ -1,6 +1,8 @@
-//! `diagnostics policy`: what `InboundServerPolicies.WatchPort` says.
+//! `diagnostics policy`: what `InboundServerPolicies.WatchPort` says of a workload's port, and `OutboundPolicies.Watch` of
+//! a destination.
 
 use super::controller::{Controller, refusal};
+use super::outbound;
 use crate::output::table;
 use anyhow::{Context as _, Result};
 use comfy_table::Table;
@@ -8,34 +10,77 @@ use linkerd2_proxy_api::inbound::PortSpec;
 use linkerd2_proxy_api::inbound::inbound_server_policies_client::InboundServerPoliciesClient;
 use outrigger_api::inbound::policy_from_proto;
 use outrigger_model::{
-    Authentication, Authorization, IdentityMatch, InboundPolicy, InboundProtocol, InboundRoute, NetworkMatch,
-    WorkloadRef,
+    Authentication, Authorization, IdentityMatch, InboundPolicy, InboundProtocol, InboundRoute, NetworkMatch, Target,
+    Traffic, WorkloadRef,
 };
+use outrigger_mtls::grpc::ControlAddr;
 use serde_json::{Value, json};
+use std::net::{IpAddr, SocketAddr};
+use tonic::transport::Channel;
 
-/// Show who may come in at a workload's port.
+/// Show who may come in at a workload's port, or where traffic to a Service's port or an address goes.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// pod/NAME.NAMESPACE or externalworkload/NAME.NAMESPACE
-    #[arg(value_parser = workload)]
-    workload: WorkloadRef,
+    /// pod/NAME.NAMESPACE or externalworkload/NAME.NAMESPACE; service/NAME.NAMESPACE or an address
+    #[arg(value_parser = subject)]
+    subject: Subject,
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
+    /// Whose traffic to the Service or address: pod/NAME.NAMESPACE or externalworkload/NAME.NAMESPACE
+    #[arg(long, value_name = "WORKLOAD", value_parser = workload, default_value = "pod/nobody.default")]
+    from: WorkloadRef,
+    /// The end of Services' names
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    cluster_domain: String,
     #[command(flatten)]
     controller: Controller,
 }
 
+/// What a policy is about.
+#[derive(Debug, Clone, PartialEq)]
+enum Subject {
+    Workload(WorkloadRef),
+    Service { namespace: String, name: String },
+    Address(IpAddr),
+}
+
 pub(super) async fn run(args: Args) -> Result<()> {
     let (channel, addr) = args.controller.channel(8090).await?;
-    let asked = PortSpec { workload: args.workload.to_json(), port: args.port.into() };
+    let port = args.port;
+    let target = match &args.subject {
+        Subject::Workload(workload) => return inbound(&args, workload, channel, &addr).await,
+        Subject::Service { namespace, name } => {
+            Target::Authority(format!("{name}.{namespace}.svc.{}:{port}", args.cluster_domain).into())
+        }
+        Subject::Address(ip) => Target::Addr(SocketAddr::new(*ip, port)),
+    };
+    let traffic = Traffic { source: args.from.to_json().into(), target };
+    outbound::run(&traffic, &args.controller, channel, &addr).await
+}
+
+async fn inbound(args: &Args, workload: &WorkloadRef, channel: Channel, addr: &ControlAddr) -> Result<()> {
+    let asked = PortSpec { workload: workload.to_json(), port: args.port.into() };
     let answers = InboundServerPoliciesClient::new(channel).watch_port(asked).await;
-    let answers = answers.map_err(|status| refusal(&addr, &status))?.into_inner();
+    let answers = answers.map_err(|status| refusal(addr, &status))?.into_inner();
     let see = |newest: &mut Option<InboundPolicy>, message| {
         *newest = Some(policy_from_proto(message).context("the policy is not understood")?);
         Ok(())
     };
     let show = |newest: &Option<InboundPolicy>| newest.as_ref().map_or_else(|| (table([""]), Value::Null), show);
-    args.controller.follow(&addr, answers, see, show).await
+    args.controller.follow(addr, answers, see, show).await
+}
+
+fn subject(text: &str) -> Result<Subject, String> {
+    if let Ok(ip) = text.parse() {
+        return Ok(Subject::Address(ip));
+    }
+    match text.split_once('/') {
+        Some(("service" | "svc", rest)) => {
+            let (name, namespace) = named(rest)?;
+            Ok(Subject::Service { namespace: namespace.to_owned(), name: name.to_owned() })
+        }
+        _ => workload(text).map(Subject::Workload),
+    }
 }
 
 /// Parses `pod/NAME.NAMESPACE`, `externalworkload/NAME.NAMESPACE` (or `ew/…`), or what a proxy's environment holds.
@@ -43,14 +88,18 @@ fn workload(text: &str) -> Result<WorkloadRef, String> {
     let Some((kind, rest)) = text.split_once('/') else {
         return WorkloadRef::parse(text).map_err(|e| format!("{e}, or pod/NAME.NAMESPACE"));
     };
-    // A pod's name may hold dots, a namespace's may not.
-    let named = rest.rsplit_once('.').filter(|(name, namespace)| !name.is_empty() && !namespace.is_empty());
-    let (name, namespace) = named.ok_or("write the namespace after the name: pod/NAME.NAMESPACE")?;
+    let (name, namespace) = named(rest)?;
     match kind {
         "pod" => Ok(WorkloadRef::pod(namespace, name)),
         "externalworkload" | "ew" => Ok(WorkloadRef::external(namespace, name)),
-        other => Err(format!("{other:?} is no kind of workload; write pod/… or externalworkload/…")),
+        other => Err(format!("{other:?} is no kind; write pod/…, externalworkload/… or service/…")),
     }
+}
+
+/// A pod's name may hold dots, a namespace's may not.
+fn named(text: &str) -> Result<(&str, &str), String> {
+    let parts = text.rsplit_once('.').filter(|(name, namespace)| !name.is_empty() && !namespace.is_empty());
+    parts.ok_or_else(|| "write the namespace after the name: pod/NAME.NAMESPACE".to_owned())
 }
 
 fn show(policy: &InboundPolicy) -> (Table, Value) {
@@ -132,6 +181,13 @@ mod tests {
         assert_eq!(workload(&pod.to_string()), Ok(pod.clone()));
         assert_eq!(workload(&pod.to_json()), Ok(pod));
         assert_eq!(workload("ew/vm.mixed-env"), Ok(WorkloadRef::external("mixed-env", "vm")));
+        assert_eq!(subject("ew/vm.mixed-env"), workload("ew/vm.mixed-env").map(Subject::Workload));
+        let service = Subject::Service { namespace: "mixed-env".into(), name: "web".into() };
+        assert_eq!(subject("svc/web.mixed-env"), Ok(service));
+        assert_eq!(subject("fd00::1"), Ok(Subject::Address("fd00::1".parse().unwrap())));
+        for bad in ["svc/web", "pod/web", "node/web.ns", "web"] {
+            assert!(subject(bad).unwrap_err().contains("pod/"), "{bad}");
+        }
         for bad in ["pod/web", "pod/.ns", "pod/web.", "node/web.ns", "web"] {
             assert!(workload(bad).unwrap_err().contains("pod/"), "{bad}");
         }
