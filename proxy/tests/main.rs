@@ -11,6 +11,7 @@ mod loops;
 mod opaque;
 mod plaintext;
 mod policy;
+mod protocols;
 mod refusals;
 mod support;
 mod transparency;

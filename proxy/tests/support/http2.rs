@@ -60,7 +60,7 @@ impl Drop for Http2App {
 /// Runs a test's asynchronous part.
 pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
     let runtime = runtime();
-    let outcome = runtime.block_on(async { tokio::time::timeout(4 * super::PATIENCE, test).await });
+    let outcome = runtime.block_on(async { tokio::time::timeout(3 * super::PATIENCE, test).await });
     runtime.shutdown_background();
     outcome.expect("the test takes too long")
 }
