@@ -14,6 +14,7 @@ mod host;
 mod lock;
 mod network;
 mod process;
+mod recorded;
 mod wait;
 
 pub use capture::{Capture, Frame, Packets};
@@ -23,4 +24,5 @@ pub use flow::{Flow, Stream};
 pub use host::Host;
 pub use network::Network;
 pub use process::{Process, Program};
+pub use recorded::recorded;
 pub use wait::wait_for;

@@ -7,6 +7,7 @@ mod follow;
 mod profile;
 mod program;
 mod property;
+mod recorded;
 mod serve;
 mod service_profile;
 mod topology;
