@@ -1,9 +1,8 @@
 //! Who may ask, and how an answer becomes a stream.
 
-use crate::Index;
 use crate::metrics::OpenStream;
 use futures::{Stream, StreamExt};
-use outrigger_model::WorkloadRef;
+use outrigger_model::{Identity, Peer, WorkloadRef};
 use outrigger_mtls::grpc::Caller;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,20 +18,18 @@ pub(crate) fn workload(text: &str) -> Result<WorkloadRef, Status> {
     WorkloadRef::parse(text).map_err(|why| Status::invalid_argument(why.to_string()))
 }
 
-/// Whether the caller may speak for the workload: a peer must prove to be it, a process of the same host need not.
-pub(crate) fn authorize<R>(
-    index: &Index,
-    request: &Request<R>,
-    workload: &WorkloadRef,
-    unknown: impl FnOnce() -> Status,
-) -> Result<(), Status> {
-    let peer = match request.extensions().get::<Caller>() {
-        Some(Caller::Loopback) => return Ok(()),
-        Some(Caller::Peer(peer)) => peer,
-        None => return Err(Status::unauthenticated("the connection says nothing about its caller")),
-    };
-    let allowed = index.identities_of(workload).ok_or_else(unknown)?;
-    if allowed.iter().any(|identity| peer.is(identity)) {
+/// Who must prove something: `None` is a process of the same host, which need not.
+pub(crate) fn peer<R>(request: &Request<R>) -> Result<Option<&Peer>, Status> {
+    match request.extensions().get::<Caller>() {
+        Some(Caller::Loopback) => Ok(None),
+        Some(Caller::Peer(peer)) => Ok(Some(peer)),
+        None => Err(Status::unauthenticated("the connection says nothing about its caller")),
+    }
+}
+
+/// Whether the peer has one of the workload's identities.
+pub(crate) fn admit(peer: &Peer, workload: &WorkloadRef, identities: &[Identity]) -> Result<(), Status> {
+    if identities.iter().any(|identity| peer.is(identity)) {
         return Ok(());
     }
     let identity = peer.identity();
@@ -40,10 +37,10 @@ pub(crate) fn authorize<R>(
     Err(Status::permission_denied(format!("{identity} does not speak for {workload}")))
 }
 
-/// Each newest policy as a message, until the sender is gone or `drain` turns true; then the stream ends with OK.
+/// Each newest policy as a message, until the sender is gone, or `ended` resolves; then the stream ends with OK.
 pub(crate) fn messages<P: Send + Sync + 'static, M: Send + 'static>(
     policies: watch::Receiver<Arc<P>>,
-    mut drain: watch::Receiver<bool>,
+    ended: impl Future<Output = ()> + Send + 'static,
     open: OpenStream,
     message: fn(&P) -> M,
 ) -> Messages<M> {
@@ -51,7 +48,10 @@ pub(crate) fn messages<P: Send + Sync + 'static, M: Send + 'static>(
         let _counted = &open;
         Ok(message(&policy))
     });
-    // A dropped sender ends the streams too: nobody could any more.
-    let drained = async move { _ = drain.wait_for(|drain| *drain).await };
-    Box::pin(messages.take_until(drained))
+    Box::pin(messages.take_until(Box::pin(ended)))
+}
+
+/// Resolves when the controller drains. A dropped sender is a drain too: nobody could tell of one any more.
+pub(crate) async fn drained(mut drain: watch::Receiver<bool>) {
+    _ = drain.wait_for(|drain| *drain).await;
 }

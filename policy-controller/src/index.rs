@@ -5,6 +5,7 @@ use crate::metrics::Metrics;
 use crate::outbound::{Addresses, Destination, NoPolicy, Watches, outbound_policy};
 use crate::problem::{Problem, problems};
 use crate::server::{ServerStatus, statuses};
+use crate::source::{Sources, Standing};
 use crate::{Config, policy};
 use outrigger_cluster::{Change, World};
 use outrigger_model::{Identity, InboundPolicy, OutboundPolicy, WorkloadRef};
@@ -29,6 +30,7 @@ struct State {
     addresses: Addresses,
     ports: BTreeMap<(WorkloadRef, u16), Watched>,
     destinations: Watches,
+    sources: Sources,
     /// By namespace.
     servers: BTreeMap<Arc<str>, Vec<ServerStatus>>,
     /// By namespace; what was logged already.
@@ -63,6 +65,10 @@ impl Index {
             outbound_policy(&state.world, &self.config, &state.addresses, destination)
         });
         let affected = Affected::by(&state.world, changes);
+        for workload in &affected.workloads {
+            let identities = state.world.identities_of(workload, &self.config.names);
+            state.sources.refresh(workload, identities.as_deref());
+        }
         state.ports.retain(|(workload, port), watched| {
             !affected.contains(workload) || watched.refresh(&state.world, &self.config, workload, *port)
         });
@@ -117,6 +123,13 @@ impl Index {
     /// Any one of these may ask for the workload's policies. `None`: there is no such workload.
     pub fn identities_of(&self, workload: &WorkloadRef) -> Option<Vec<Identity>> {
         self.state.read().world.identities_of(workload, &self.config.names)
+    }
+
+    /// The same, and a standing that is lost when they change.
+    pub(crate) fn source(&self, workload: &WorkloadRef) -> Option<(Vec<Identity>, Standing)> {
+        let mut state = self.state.write();
+        let identities = state.world.identities_of(workload, &self.config.names)?;
+        Some(state.sources.follow(workload, identities))
     }
 
     /// The status of every Server, by namespace.

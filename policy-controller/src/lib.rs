@@ -22,6 +22,7 @@ mod route;
 mod serve;
 mod server;
 mod service;
+mod source;
 mod workload;
 
 pub use args::Args;

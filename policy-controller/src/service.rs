@@ -1,7 +1,7 @@
 //! The gRPC service: a port's policy, once or as a stream.
 
 use crate::Index;
-use crate::caller::{self, Messages, authorize, messages};
+use crate::caller::{self, Messages, admit, drained, messages, peer};
 use linkerd2_proxy_api::inbound::inbound_server_policies_server::{InboundServerPolicies, InboundServerPoliciesServer};
 use linkerd2_proxy_api::inbound::{PortSpec, Server};
 use outrigger_api::inbound::policy_to_proto;
@@ -29,7 +29,10 @@ impl Service {
         let workload = caller::workload(workload)?;
         let port = u16::try_from(*port).ok().filter(|port| *port != 0);
         let port = port.ok_or_else(|| Status::invalid_argument("port must be 1 to 65535"))?;
-        authorize(&self.index, request, &workload, || unknown(&workload))?;
+        if let Some(peer) = peer(request)? {
+            let identities = self.index.identities_of(&workload).ok_or_else(|| unknown(&workload))?;
+            admit(peer, &workload, &identities)?;
+        }
         Ok((workload, port))
     }
 }
@@ -52,6 +55,6 @@ impl InboundServerPolicies for Service {
         let (workload, port) = self.authorized(&request)?;
         let policies = self.index.watch(&workload, port).ok_or_else(|| unknown(&workload))?;
         let open = self.index.metrics().inbound_stream();
-        Ok(Response::new(messages(policies, self.drain.clone(), open, policy_to_proto)))
+        Ok(Response::new(messages(policies, drained(self.drain.clone()), open, policy_to_proto)))
     }
 }

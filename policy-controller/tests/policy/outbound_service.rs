@@ -99,6 +99,23 @@ async fn c_3_a_peer_asks_as_its_own_workload_only() {
 }
 
 #[tokio::test]
+async fn c_3_the_stream_of_a_peer_ends_when_it_is_not_that_workload_any_more() {
+    let ca = Ca::new(&"root.linkerd.cluster.local".parse().unwrap()).unwrap();
+    let own = credentials(&ca, "spiffe://root.linkerd.cluster.local/controller", &[CONTROLLER]);
+    let controller = Controller::start(&[WEB, VM, SERVICE], own).await;
+    let vm = WorkloadRef::external("ns", "vm");
+    let mut client = Client::new(controller.peer(credentials(&ca, "spiffe://root.linkerd.cluster.local/vm", &[])));
+    let mut stream = client.watch(from(&vm, "10.96.0.1:80")).await.unwrap().into_inner();
+    assert!(detects(&policy(&mut stream).await));
+    controller.apply(&VM.replace("metadata: {", "metadata: {labels: {a: b}, "));
+    controller.apply(&SERVICE.replace("{name: plain, port: 80}", "{name: plain, port: 80, appProtocol: http}"));
+    assert!(!detects(&policy(&mut stream).await), "it goes on as long as the identity is the same");
+    controller.apply(&VM.replace("cluster.local/vm", "cluster.local/vm-2"));
+    assert!(next(&mut stream).await.is_none(), "it ends, with OK");
+    assert_eq!(code(&mut client, from(&vm, "10.96.0.1:80")).await, Code::PermissionDenied);
+}
+
+#[tokio::test]
 async fn c_3_a_watcher_hears_each_change_and_nothing_else() {
     let controller = Controller::plaintext(&[WEB, SERVICE]).await;
     let mut stream = watching(&controller, "10.96.0.1:80").await;
