@@ -14,6 +14,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::timeout;
 use tonic::transport::Endpoint;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -81,7 +84,11 @@ async fn b_1_the_program_follows_its_folder_and_ends_on_sigterm() {
     assert!(ask(program.admin, "/ready").await.starts_with("HTTP/1.1 200"));
 
     let endpoint = Endpoint::from_shared(format!("http://{}", program.grpc)).unwrap();
-    let mut client = DestinationClient::new(endpoint.connect_lazy());
+    let channel = endpoint.connect_lazy();
+    let service = "io.linkerd.proxy.destination.Destination".to_owned();
+    let health = HealthClient::new(channel.clone()).check(HealthCheckRequest { service }).await.unwrap();
+    assert_eq!(health.into_inner().status(), ServingStatus::Serving);
+    let mut client = DestinationClient::new(channel);
     let path = "legacy-app.mixed-env.svc.cluster.local:80".to_owned();
     let mut stream = client.get(GetDestination { path, ..GetDestination::default() }).await.unwrap().into_inner();
     timeout(LONG, stream.message()).await.unwrap().unwrap().unwrap();
