@@ -1,14 +1,14 @@
 //! An original destination as a worker uses it: its plan, kept in step with the controllers, and the plan's backends.
 
+use crate::chosen::{Chosen, To};
 use crate::refused::Refused;
 use crate::resolution::{Reach, Resolution};
 use crate::service::{Service, Services};
 use crate::worker::Worker;
-use outrigger_model::{
-    Backend, Dispatch, Distribution, OpaqueFilter, OpaqueRoute, OutboundRoute, OutboundRule, Refusal,
-};
-use outrigger_proxy_core::outbound::{Plan, Version, choose};
-use outrigger_proxy_core::route::{Head, Routes};
+use outrigger_model::{Backend, Dispatch, Distribution, OpaqueFilter, OpaqueRoute, Refusal, RouteBackend};
+use outrigger_proxy_core::filter::Filters;
+use outrigger_proxy_core::outbound::{Plan, Requests, Taken, Version, choose, nth};
+use outrigger_proxy_core::route::Head;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -37,13 +37,13 @@ impl Destination {
         let mut source = self.source.borrow().clone();
         let answer = source.wait_for(|resolution| !matches!(resolution, Resolution::Waiting));
         let _ = tokio::time::timeout(within, answer).await;
-        self.plan()
+        self.plan_in(&mut source)
     }
 
-    /// The plan of this moment; [`Destination::has_changed`] speaks of what comes after it.
-    fn plan(&self) -> Result<Arc<Plan>, Refused> {
+    /// The plan of this moment, to whoever reads by `source`.
+    fn plan_in(&self, source: &mut watch::Receiver<Resolution>) -> Result<Arc<Plan>, Refused> {
         self.last_used.set(Instant::now());
-        match &*self.source.borrow_mut().borrow_and_update() {
+        match &*source.borrow_and_update() {
             Resolution::Known(plan) => Ok(plan.clone()),
             Resolution::Refused(refusal, why) => Err(Refused::new(*refusal, why)),
             Resolution::Waiting => Err(Refusal::DiscoveryUnavailable.into()),
@@ -56,32 +56,37 @@ impl Destination {
         if let Some(filter) = route.rule.filters.first() {
             return Err(closed_by(filter, route));
         }
-        self.backend(worker, &route.rule.backends, |backend| match backend.filters.first() {
+        let (_, backend) = self.backend(worker, &route.rule.backends)?;
+        match backend.filters.first() {
             Some(filter) => Err(closed_by(filter, route)),
-            None => Ok(&backend.backend),
-        })
+            None => self.service(&backend.backend),
+        }
     }
 
-    /// The service behind the backend that is to take what comes now.
+    /// The backend that is to take what comes now, and its index.
     fn backend<'a, F>(
         &self,
         worker: &Worker,
         backends: &'a Distribution<F>,
-        unfiltered: impl Fn(&'a outrigger_model::RouteBackend<F>) -> Result<&'a Backend, Refused>,
-    ) -> Result<Rc<Service>, Refused> {
+    ) -> Result<(usize, &'a RouteBackend<F>), Refused> {
         let now = Instant::now();
         let ready = |backend: &Backend| self.service(backend).is_ok_and(|service| service.ready(now));
-        // A single backend needs no choice, and no look at its endpoints.
-        let chosen = match backends {
-            Distribution::Empty => None,
-            Distribution::FirstAvailable(list) if list.len() == 1 => list.first(),
-            Distribution::FirstAvailable(list) => choose(backends, 0, ready).and_then(|i| list.get(i)),
-            Distribution::RandomAvailable(list) => {
-                choose(backends, worker.random(), ready).and_then(|i| list.get(i)).map(|(_, backend)| backend)
-            }
+        let chosen = choose(backends, worker.random(), ready).and_then(|i| Some((i, nth(backends, i)?)));
+        chosen.ok_or_else(|| Refused::new(Refusal::NoEndpoints, "the route has no backend"))
+    }
+
+    /// Where a request goes that a rule has taken.
+    fn of_rule(&self, worker: &Worker, taken: Taken<'_>, request: &impl Head) -> Result<Chosen, Refused> {
+        let answered = |filters: Option<&Arc<Filters>>| {
+            let answer = filters.and_then(|filters| filters.answer(request, worker.random()));
+            answer.map_or(Ok(()), |answer| Err(Refused::by_filter(answer, &taken.route.meta)))
         };
-        let chosen = chosen.ok_or_else(|| Refused::new(Refusal::NoEndpoints, "the route has no backend"))?;
-        self.service(unfiltered(chosen)?)
+        answered(taken.filters())?;
+        let (index, backend) = self.backend(worker, &taken.rule.backends)?;
+        let filters = taken.filters_of(index);
+        answered(filters)?;
+        let to = To::Service(self.service(&backend.backend)?);
+        Ok(Chosen { to, filters: filters.cloned(), required_id: required_id(request) })
     }
 
     fn service(&self, backend: &Backend) -> Result<Rc<Service>, Refused> {
@@ -125,68 +130,56 @@ fn closed_by(filter: &OpaqueFilter, route: &OpaqueRoute) -> Refused {
 pub(crate) struct OutboundGate {
     destination: Rc<Destination>,
     version: Version,
-    plan: RefCell<Current>,
+    state: RefCell<State>,
 }
 
-/// The plan as the connection last read it.
-struct Current {
-    plan: Arc<Plan>,
+struct State {
+    /// The connection's own: what another connection has read is new to this one.
+    source: watch::Receiver<Resolution>,
+    /// As it was last read.
+    plan: Option<Arc<Plan>>,
     /// Where everything goes, if the plan leaves no choice.
     only: Option<Rc<Service>>,
 }
 
 impl OutboundGate {
-    pub(crate) fn new(worker: &Worker, destination: Rc<Destination>, plan: Arc<Plan>, version: Version) -> Self {
-        let current = Current::new(worker, &destination, plan, version);
-        Self { destination, version, plan: RefCell::new(current) }
+    pub(crate) fn new(destination: Rc<Destination>, version: Version) -> Self {
+        let state = State { source: destination.source.borrow().clone(), plan: None, only: None };
+        Self { destination, version, state: RefCell::new(state) }
     }
 
     /// The service that takes the request; the newest plan decides.
-    pub(crate) fn choose(&self, worker: &Worker, request: &impl Head) -> Result<Rc<Service>, Refused> {
-        let mut current = self.plan.borrow_mut();
-        if self.destination.source.borrow().has_changed().unwrap_or(false) {
-            let plan = self.destination.plan()?;
-            *current = Current::new(worker, &self.destination, plan, self.version);
+    pub(crate) fn choose(&self, worker: &Worker, request: &impl Head) -> Result<Chosen, Refused> {
+        let mut state = self.state.borrow_mut();
+        if state.plan.is_none() || state.source.has_changed().unwrap_or(false) {
+            self.read(&mut state)?;
         }
-        if let Some(only) = &current.only {
-            return Ok(Rc::clone(only));
+        if let Some(only) = &state.only {
+            let to = To::Service(Rc::clone(only));
+            return Ok(Chosen { to, filters: None, required_id: required_id(request) });
         }
-        let routes = routes(&current.plan, self.version)?;
-        let (route, rule) = routes.find(request).ok_or_else(|| Refused::new(Refusal::NoRoute, &current.plan.meta))?;
-        self.destination.of_rule(worker, &routes.all()[route].rules[rule])
+        let plan = state.plan.as_ref().ok_or(Refusal::DiscoveryUnavailable)?;
+        let taken = self.requests(plan)?.find(request);
+        let taken = taken.ok_or_else(|| Refused::new(Refusal::NoRoute, &plan.meta))?;
+        self.destination.of_rule(worker, taken, request)
+    }
+
+    fn read(&self, state: &mut State) -> Result<(), Refused> {
+        (state.plan, state.only) = (None, None);
+        let plan = self.destination.plan_in(&mut state.source)?;
+        let sole = self.requests(&plan)?.only().and_then(|taken| nth(&taken.rule.backends, 0));
+        state.only = sole.and_then(|sole| self.destination.service(&sole.backend).ok());
+        state.plan = Some(plan);
+        Ok(())
+    }
+
+    fn requests<'a>(&self, plan: &'a Plan) -> Result<&'a Requests, Refused> {
+        plan.http(self.version).ok_or_else(|| Refused::new(Refusal::ProtocolNotServed, &plan.meta))
     }
 }
 
-impl Current {
-    fn new(worker: &Worker, destination: &Destination, plan: Arc<Plan>, version: Version) -> Self {
-        let sole = |routes: &Routes<OutboundRoute>| match routes.all() {
-            [route] if routes.take_everything() && route.rules.len() == 1 => {
-                let alone = matches!(&route.rules[0].backends, Distribution::FirstAvailable(list) if list.len() == 1);
-                if alone { destination.of_rule(worker, &route.rules[0]).ok() } else { None }
-            }
-            _ => None,
-        };
-        let only = plan.http(version).and_then(sole);
-        Self { plan, only }
-    }
-}
-
-fn routes(plan: &Plan, version: Version) -> Result<&Routes<OutboundRoute>, Refused> {
-    plan.http(version).ok_or_else(|| Refused::new(Refusal::ProtocolNotServed, &plan.meta))
-}
-
-impl Destination {
-    fn of_rule(&self, worker: &Worker, rule: &OutboundRule) -> Result<Rc<Service>, Refused> {
-        let unfilterable = |filters: &[outrigger_model::Filter]| match filters {
-            [] => Ok(()),
-            _ => Err(Refused::new(
-                Refusal::PolicyInvalid,
-                "the route's filters are not applied to outbound requests yet",
-            )),
-        };
-        unfilterable(&rule.filters)?;
-        self.backend(worker, &rule.backends, |backend| unfilterable(&backend.filters).map(|()| &backend.backend))
-    }
+fn required_id(request: &impl Head) -> Option<Box<[u8]>> {
+    request.required_id().map(Into::into)
 }
 
 /// What to call a plan's traffic in metrics: its only backend's path, else its parent.
@@ -198,5 +191,40 @@ pub(crate) fn label(plan: &Plan, target: SocketAddr) -> String {
     match plan.opaque().map(|route| &route.rule.backends) {
         Some(Distribution::FirstAvailable(list)) => list.first().map_or_else(|| target.to_string(), |b| of(&b.backend)),
         _ => plan.meta.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::Control;
+    use outrigger_model::{Endpoint, Profile};
+    use outrigger_proxy_core::http1::{Request, fields};
+    use outrigger_proxy_core::outbound::{Answer, join};
+
+    fn forward_to(port: u16) -> Resolution {
+        let endpoint = Some(Endpoint::unmeshed(([10, 0, 0, 1], port).into()));
+        let profile = Answer::Known(Profile { endpoint, ..Profile::default() });
+        let addr = ([10, 0, 0, 9], 80).into();
+        let policy = join(addr, &profile, &Answer::Absent, Duration::from_secs(10)).unwrap().unwrap();
+        Resolution::Known(Arc::new(Plan::compile(policy).unwrap()))
+    }
+
+    #[test]
+    fn every_connection_hears_of_a_new_plan() {
+        let worker = crate::http::tests::worker(&[]);
+        let (plans, source) = watch::channel(forward_to(1));
+        let destination = Destination::new(source, Services::new(Control::new().0), Instant::now());
+        let gates = [(); 2].map(|()| OutboundGate::new(destination.clone(), Version::Http1));
+        for port in [1, 2] {
+            plans.send_replace(forward_to(port));
+            for gate in &gates {
+                let mut room = fields();
+                let request = Request::parse(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", &mut room).unwrap().unwrap();
+                let To::Service(service) = gate.choose(&worker, &request).unwrap().to else { panic!() };
+                let reach = Reach::Endpoint(Endpoint::unmeshed(([10, 0, 0, 1], port).into()));
+                assert!(service.reaches_only(&reach), "port {port}");
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@ use crate::http2_client::{self, Http2Pool, Sender};
 use crate::link::Link;
 use crate::refused::Refused;
 use crate::resolution::Reach;
+use outrigger_model::Identity;
 use outrigger_proxy_core::balance::{Backoff, Candidate, PeakEwma};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -40,6 +41,14 @@ impl Endpoint {
             http2: Http2Pool::default(),
             withdrawn: Cell::new(false),
         })
+    }
+
+    /// The identity that it must prove; `None`: it is reached in plaintext.
+    pub(crate) fn identity(&self) -> Option<&Identity> {
+        match &self.reach {
+            Reach::Endpoint(endpoint) => endpoint.tls.as_ref().map(|tls| &tls.id),
+            Reach::Unusable(..) => None,
+        }
     }
 
     pub(crate) fn candidate(&self, now: Instant) -> Candidate {

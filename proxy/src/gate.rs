@@ -1,21 +1,18 @@
 //! What stands between a request and where it goes, in either direction.
 
 use crate::admission::InboundGate;
+use crate::chosen::{Chosen, To};
 use crate::config::{Config, Side};
 use crate::destination::OutboundGate;
-use crate::endpoint::{InFlight, Lease};
+use crate::endpoint::{Endpoint, InFlight, Lease};
 use crate::http2_client::Sender;
 use crate::metrics::Direction;
 use crate::refused::Refused;
-use crate::service::Service;
 use crate::worker::Worker;
-use outrigger_model::{HeaderModifier, Refusal};
-use outrigger_proxy_core::filter::Filters;
+use outrigger_model::Refusal;
 use outrigger_proxy_core::header::Session;
 use outrigger_proxy_core::reply::Audience;
 use outrigger_proxy_core::route::Head;
-use std::rc::Rc;
-use std::sync::Arc;
 
 /// Who decides about requests, and where they go.
 pub(crate) enum Gate {
@@ -23,33 +20,14 @@ pub(crate) enum Gate {
     Inbound(Box<InboundGate>),
 }
 
-/// How a request goes on.
-pub(crate) struct Chosen {
-    pub to: To,
-    /// The route's filters, for the request that goes on and the response that comes back.
-    pub filters: Option<Arc<Filters>>,
-}
-
-/// Where a request goes on.
-pub(crate) enum To {
-    Service(Rc<Service>),
-    Application,
-}
-
-impl Chosen {
-    /// Header changes of the request.
-    pub(crate) fn changes(&self) -> &[HeaderModifier] {
-        self.filters.as_ref().map_or(&[], |filters| &filters.request)
-    }
-}
-
 impl Gate {
     /// Whether the request may go on, and where; the newest policy decides.
     pub(crate) fn decide(&self, worker: &Worker, request: &impl Head) -> Result<Chosen, Refused> {
         match self {
-            Self::Outbound(gate) => Ok(Chosen { to: To::Service(gate.choose(worker, request)?), filters: None }),
+            Self::Outbound(gate) => gate.choose(worker, request),
             Self::Inbound(gate) => {
-                Ok(Chosen { to: To::Application, filters: gate.admission.admit(|| worker.random(), request)? })
+                let filters = gate.admission.admit(|| worker.random(), request)?;
+                Ok(Chosen { to: To::Application, filters, required_id: None })
             }
         }
     }
@@ -63,20 +41,34 @@ impl Gate {
 
     /// A connection for one HTTP/1 request. `fresh`: not one that was used before.
     pub(crate) async fn lease(&self, worker: &Worker, chosen: &Chosen, fresh: bool) -> Result<Lease, Refused> {
-        match (&chosen.to, self) {
-            (To::Service(service), _) => service.lease(worker, Some(Session::Http1), fresh).await,
-            (To::Application, Self::Inbound(gate)) => gate.lease(worker, fresh).await,
-            (To::Application, Self::Outbound(_)) => Err(Refusal::LoopbackTarget.into()),
-        }
+        let lease = match (&chosen.to, self) {
+            (To::Service(service), _) => service.lease(worker, Some(Session::Http1), fresh).await?,
+            (To::Application, Self::Inbound(gate)) => gate.lease(worker, fresh).await?,
+            (To::Application, Self::Outbound(_)) => return Err(Refusal::LoopbackTarget.into()),
+        };
+        chosen.check_identity(lease.load.endpoint())?;
+        Ok(lease)
     }
 
     /// An HTTP/2 connection that others may share.
     pub(crate) async fn lease_http2(&self, worker: &Worker, chosen: &Chosen) -> Result<(Sender, InFlight), Refused> {
-        match (&chosen.to, self) {
-            (To::Service(service), _) => service.lease_http2(worker).await,
-            (To::Application, Self::Inbound(gate)) => gate.lease_http2(worker).await,
-            (To::Application, Self::Outbound(_)) => Err(Refusal::LoopbackTarget.into()),
+        let (sender, load) = match (&chosen.to, self) {
+            (To::Service(service), _) => service.lease_http2(worker).await?,
+            (To::Application, Self::Inbound(gate)) => gate.lease_http2(worker).await?,
+            (To::Application, Self::Outbound(_)) => return Err(Refusal::LoopbackTarget.into()),
+        };
+        chosen.check_identity(load.endpoint())?;
+        Ok((sender, load))
+    }
+
+    /// What a peer's proxy says of an answer that is its own (A.1.9): its error is logged. Whether the application's
+    /// connection had better end.
+    pub(crate) fn heed(&self, chosen: &Chosen, endpoint: &Endpoint, error: Option<&[u8]>, tears_down: bool) -> bool {
+        if let (Self::Outbound(_), Some(error)) = (self, error) {
+            let (endpoint, error) = (endpoint.reach.addr(), String::from_utf8_lossy(error));
+            tracing::info!(event = "remote.proxy_error", %endpoint, %error);
         }
+        tears_down && chosen.is_forward()
     }
 
     pub(crate) fn direction(&self) -> Direction {

@@ -3,8 +3,9 @@
 mod exchange;
 mod pump;
 
+use crate::chosen::Chosen;
 use crate::drain::LINGER;
-use crate::gate::{Chosen, Gate};
+use crate::gate::Gate;
 use crate::link::Link;
 use crate::metrics::RequestSeries;
 use crate::refused::Refused;

@@ -6,6 +6,7 @@
 mod admission;
 mod app;
 mod buffer;
+mod chosen;
 mod config;
 mod connect;
 mod control;

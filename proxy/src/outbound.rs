@@ -33,7 +33,7 @@ pub(crate) async fn serve(directory: &Directory, accepted: Accepted) -> Result<(
     let plan = destination.resolved(worker.config.outbound.side.detect_timeout).await?;
     let speaks = protocol(&plan, &mut client).await;
     let ends = (accepted.client, target);
-    let gate = |version| Gate::Outbound(OutboundGate::new(worker, destination.clone(), plan.clone(), version));
+    let gate = |version| Gate::Outbound(OutboundGate::new(destination.clone(), version));
     let label = label(&plan, target);
     match speaks {
         Http::Http1 => Box::pin(Connection::new(worker, client, gate(Version::Http1), &label, ends).serve()).await,

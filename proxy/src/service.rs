@@ -31,6 +31,8 @@ const ATTEMPTS: u32 = 5;
 
 /// The endpoints of one backend, of one worker.
 pub(crate) struct Service {
+    /// `svc.ns.svc.cluster.local:port`; `None`: not of a service.
+    path: Option<Arc<str>>,
     /// `None`: one endpoint, without discovery.
     source: Option<RefCell<watch::Receiver<Endpoints>>>,
     endpoints: RefCell<Vec<Rc<Endpoint>>>,
@@ -64,8 +66,9 @@ impl Drop for Waiting<'_> {
 
 impl Service {
     /// Endpoints as discovery says them.
-    pub(crate) fn balanced(source: watch::Receiver<Endpoints>, now: Instant) -> Rc<Self> {
-        let service = Self::new(Some(RefCell::new(source)), Vec::new(), now);
+    pub(crate) fn balanced(path: Arc<str>, source: watch::Receiver<Endpoints>, now: Instant) -> Rc<Self> {
+        let mut service = Self::new(Some(RefCell::new(source)), Vec::new(), now);
+        service.path = Some(path);
         service.read();
         Rc::new(service)
     }
@@ -77,6 +80,7 @@ impl Service {
 
     fn new(source: Option<RefCell<watch::Receiver<Endpoints>>>, endpoints: Vec<Rc<Endpoint>>, now: Instant) -> Self {
         Self {
+            path: None,
             known: Cell::new(source.is_none()),
             source,
             endpoints: RefCell::new(endpoints),
@@ -242,6 +246,11 @@ impl Service {
         self.source.is_some()
     }
 
+    /// What the service is called; `None`: it is one address.
+    pub(crate) fn path(&self) -> Option<&str> {
+        self.path.as_deref()
+    }
+
     /// Takes over what discovery said since the last look; one atomic load if it said nothing.
     fn sync(&self) {
         if self.source.as_ref().is_some_and(|source| source.borrow().has_changed().unwrap_or(false)) {
@@ -298,7 +307,7 @@ impl Services {
         if let Some(service) = known.get(path) {
             return Rc::clone(service);
         }
-        let service = Service::balanced(self.control.watch_service(path.clone()), Instant::now());
+        let service = Service::balanced(path.clone(), self.control.watch_service(path.clone()), Instant::now());
         known.insert(path.clone(), Rc::clone(&service));
         service
     }

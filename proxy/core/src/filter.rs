@@ -95,6 +95,17 @@ impl Filters {
         Ok((!filters.is_empty()).then_some(compiled))
     }
 
+    /// These, after the header changes of `earlier`, whose answers were given already.
+    #[must_use]
+    pub fn after(self, earlier: &Self) -> Self {
+        let joined = |first: &[HeaderModifier], then: Vec<HeaderModifier>| first.iter().cloned().chain(then).collect();
+        Self {
+            request: joined(&earlier.request, self.request),
+            response: joined(&earlier.response, self.response),
+            ..self
+        }
+    }
+
     /// The first filter's answer that applies; `random` is 64 uniform bits. None: the request goes on.
     pub fn answer(&self, request: &impl Head, random: u64) -> Option<Answer> {
         self.ends.iter().find_map(|end| match end {

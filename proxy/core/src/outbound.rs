@@ -1,6 +1,7 @@
 //! Where traffic to an original destination goes: one policy, out of what two controllers say (A.1.6).
 
-use crate::route::{InvalidRegex, Routes};
+use crate::filter::{Filters, InvalidFilter};
+use crate::route::{Head, InvalidRegex, Routes};
 use outrigger_model::{
     Backend, Dispatch, Distribution, Endpoint, HttpRouting, Load, Meta, OpaqueRoute, OpaqueRule, OutboundPolicy,
     OutboundProtocol, OutboundRoute, OutboundRule, Profile, Refusal, RouteBackend, TlsRoute,
@@ -8,6 +9,7 @@ use outrigger_model::{
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use thiserror::Error;
 
 /// What a controller has said of a destination.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -91,6 +93,106 @@ fn only<F>(backend: Backend) -> Distribution<F> {
     Distribution::FirstAvailable([RouteBackend { backend, filters: Vec::new() }].into())
 }
 
+/// Why a policy cannot be carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum InvalidPolicy {
+    #[error(transparent)]
+    Regex(#[from] InvalidRegex),
+    #[error("route {0}: {1}")]
+    Filter(Meta, InvalidFilter),
+}
+
+/// Routes of requests, and what each rule's filters make of them.
+#[derive(Debug)]
+pub struct Requests {
+    routes: Routes<OutboundRoute>,
+    /// For each route, for each rule of it.
+    filters: Vec<Vec<RuleFilters>>,
+}
+
+#[derive(Debug)]
+struct RuleFilters {
+    own: Option<Arc<Filters>>,
+    /// For each backend: its own, after the rule's.
+    backends: Vec<Option<Arc<Filters>>>,
+}
+
+/// The rule that takes a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Taken<'a> {
+    pub route: &'a OutboundRoute,
+    pub rule: &'a OutboundRule,
+    filters: &'a RuleFilters,
+}
+
+impl Requests {
+    fn compile(routing: HttpRouting) -> Result<Self, InvalidPolicy> {
+        let of_rule = |route: &OutboundRoute, rule: &OutboundRule| {
+            let invalid = |error| InvalidPolicy::Filter(route.meta.clone(), error);
+            let own = Filters::compile(&rule.filters).map_err(invalid)?;
+            let backends: Vec<_> = listed(&rule.backends)
+                .map(|backend| {
+                    let joined = match (Filters::compile(&backend.filters).map_err(invalid)?, &own) {
+                        (None, own) => own.as_ref().map(|own| Filters::default().after(own)),
+                        (Some(filters), None) => Some(filters),
+                        (Some(filters), Some(own)) => Some(filters.after(own)),
+                    };
+                    Ok(joined.map(Arc::new))
+                })
+                .collect::<Result<_, InvalidPolicy>>()?;
+            Ok(RuleFilters { own: own.map(Arc::new), backends })
+        };
+        let of_route = |route: &OutboundRoute| route.rules.iter().map(|rule| of_rule(route, rule)).collect();
+        let filters = routing.routes.iter().map(of_route).collect::<Result<_, InvalidPolicy>>()?;
+        Ok(Self { routes: Routes::compile(routing.routes)?, filters })
+    }
+
+    /// The best rule for the request. `None`: refuse with "no route".
+    pub fn find(&self, request: &impl Head) -> Option<Taken<'_>> {
+        self.routes.find(request).map(|(route, rule)| self.taken(route, rule))
+    }
+
+    /// The one rule, where it takes every request, has one backend and no filters: then nothing is left to decide.
+    pub fn only(&self) -> Option<Taken<'_>> {
+        let [route] = self.routes.all() else { return None };
+        let [rule] = &route.rules[..] else { return None };
+        let filters = &self.filters[0][0];
+        let plain = filters.own.is_none() && matches!(&filters.backends[..], [None]);
+        (plain && self.routes.take_everything()).then_some(Taken { route, rule, filters })
+    }
+
+    fn taken(&self, route: usize, rule: usize) -> Taken<'_> {
+        let of = &self.routes.all()[route];
+        Taken { route: of, rule: &of.rules[rule], filters: &self.filters[route][rule] }
+    }
+}
+
+impl Taken<'_> {
+    /// The rule's own filters, which may answer before there is a backend.
+    pub fn filters(&self) -> Option<&Arc<Filters>> {
+        self.filters.own.as_ref()
+    }
+
+    /// All filters of what goes to a backend, by its index; their answers are those of the backend's own.
+    pub fn filters_of(&self, backend: usize) -> Option<&Arc<Filters>> {
+        self.filters.backends.get(backend)?.as_ref()
+    }
+}
+
+/// Every backend of a distribution, in its order.
+fn listed<F>(backends: &Distribution<F>) -> Box<dyn Iterator<Item = &RouteBackend<F>> + '_> {
+    match backends {
+        Distribution::Empty => Box::new(std::iter::empty()),
+        Distribution::FirstAvailable(list) => Box::new(list.iter()),
+        Distribution::RandomAvailable(list) => Box::new(list.iter().map(|(_, backend)| backend)),
+    }
+}
+
+/// One backend of a distribution, by its index.
+pub fn nth<F>(backends: &Distribution<F>, index: usize) -> Option<&RouteBackend<F>> {
+    listed(backends).nth(index)
+}
+
 /// A policy with its routes compiled.
 #[derive(Debug)]
 pub struct Plan {
@@ -103,21 +205,21 @@ pub struct Plan {
 pub enum Protocol {
     Detect {
         timeout: Duration,
-        http1: Routes<OutboundRoute>,
-        http2: Routes<OutboundRoute>,
+        http1: Requests,
+        http2: Requests,
         opaque: Arc<[OpaqueRoute]>,
     },
-    Http1(Routes<OutboundRoute>),
+    Http1(Requests),
     /// gRPC too.
-    Http2(Routes<OutboundRoute>),
+    Http2(Requests),
     Opaque(Arc<[OpaqueRoute]>),
     Tls(Arc<[TlsRoute]>),
 }
 
 impl Plan {
-    /// Compiles every route; one that does not compile makes the whole policy unusable.
-    pub fn compile(policy: OutboundPolicy) -> Result<Self, InvalidRegex> {
-        let http = |routing: HttpRouting| Routes::compile(routing.routes);
+    /// Compiles every route and filter; one that does not compile makes the whole policy unusable.
+    pub fn compile(policy: OutboundPolicy) -> Result<Self, InvalidPolicy> {
+        let http = Requests::compile;
         let protocol = match policy.protocol {
             OutboundProtocol::Detect { timeout, http1, http2, opaque } => {
                 Protocol::Detect { timeout, http1: http(http1)?, http2: http(http2)?, opaque }
@@ -139,7 +241,7 @@ impl Plan {
     }
 
     /// The routes of requests, by HTTP version. A destination of one version takes no other.
-    pub fn http(&self, version: Version) -> Option<&Routes<OutboundRoute>> {
+    pub fn http(&self, version: Version) -> Option<&Requests> {
         match (&self.protocol, version) {
             (Protocol::Detect { http1, .. } | Protocol::Http1(http1), Version::Http1) => Some(http1),
             (Protocol::Detect { http2, .. } | Protocol::Http2(http2), Version::Http2) => Some(http2),

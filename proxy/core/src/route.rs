@@ -22,6 +22,10 @@ pub trait Head {
     fn path(&self) -> &str;
     /// Without question mark.
     fn query(&self) -> &str;
+    /// The identity that the server must have (`l5d-require-id`, A.1.9).
+    fn required_id(&self) -> Option<&[u8]> {
+        self.values("l5d-require-id").next()
+    }
     /// Every value of a field; the name is lower-cased.
     fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]>;
 }

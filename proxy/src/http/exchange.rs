@@ -2,12 +2,12 @@
 
 use super::pump::{Broken, Pump};
 use super::{Connection, Incoming};
-use crate::endpoint::Lease;
-use crate::gate::{Chosen, Gate};
+use crate::chosen::Chosen;
+use crate::endpoint::{Endpoint, Lease};
 use crate::link::Link;
 use crate::refused::Refused;
 use outrigger_model::Refusal;
-use outrigger_proxy_core::http1::{Framing, Method, Response, ResponseRewrite, fields};
+use outrigger_proxy_core::http1::{Framing, Method, Response, ResponseRewrite, append, fields};
 use std::future::poll_fn;
 use std::io;
 use std::task::Poll;
@@ -70,12 +70,7 @@ pub(super) async fn run(
     }
     let whole = upload.pump.done() && !upload.broken;
     if head.upstream_keeps && whole {
-        let sides = &conn.worker.config;
-        let side = match conn.gate {
-            Gate::Outbound(_) => &sides.outbound.side,
-            Gate::Inbound(_) => &sides.inbound.side,
-        };
-        lease.give_back(now, side.pool_size);
+        lease.give_back(now, conn.gate.side(&conn.worker.config).pool_size);
     }
     Ok(if head.keep && whole { After::NextRequest } else { After::Close })
 }
@@ -93,11 +88,15 @@ async fn first_head(
     incoming: &Incoming,
     chosen: &Chosen,
 ) -> Result<(Lease, Upload, Head), Failed> {
-    let mut fresh = false;
+    let (mut fresh, mut named) = (false, false);
     loop {
         let mut lease = conn.gate.lease(&conn.worker, chosen, fresh).await.map_err(Failed::Unanswered)?;
         let mut upload = Upload { pump: Pump::new(incoming.framing), broken: false };
-        match attempt(conn, incoming, &mut lease.link, &mut upload).await {
+        if let Some(name) = chosen.canonical(lease.load.endpoint()).filter(|_| !named) {
+            append(&mut conn.onward, "l5d-dst-canonical", name);
+            named = true;
+        }
+        match attempt(conn, (incoming, chosen), &mut lease, &mut upload).await {
             Err(Failed::Unanswered(refused))
                 if refused.refusal == Refusal::UpstreamClosed && lease.reused && incoming.repeatable && !fresh =>
             {
@@ -111,16 +110,17 @@ async fn first_head(
 
 async fn attempt(
     conn: &mut Connection,
-    incoming: &Incoming,
-    upstream: &mut Link,
+    request: (&Incoming, &Chosen),
+    lease: &mut Lease,
     upload: &mut Upload,
 ) -> Result<Head, Failed> {
+    let Lease { link: upstream, load, .. } = lease;
     let first = upload.pump.claim(conn.client.inbox.data()).map_err(broken_request)?;
     let sent = upstream.send(&conn.onward, &conn.client.inbox.data()[..first]).await;
     sent.map_err(|error| closed(&error))?;
     conn.client.inbox.consume(first);
     loop {
-        if let Some(head) = read_head(conn, incoming, upstream)? {
+        if let Some(head) = read_head(conn, request, upstream, load.endpoint())? {
             if !head.interim {
                 return Ok(head);
             }
@@ -133,7 +133,12 @@ async fn attempt(
 }
 
 /// Reads a response's head from the upstream's inbox and writes the one that goes back.
-fn read_head(conn: &mut Connection, incoming: &Incoming, upstream: &Link) -> Result<Option<Head>, Failed> {
+fn read_head(
+    conn: &mut Connection,
+    (incoming, chosen): (&Incoming, &Chosen),
+    upstream: &Link,
+    endpoint: &Endpoint,
+) -> Result<Option<Head>, Failed> {
     if upstream.inbox.is_empty() {
         return Ok(None);
     }
@@ -147,7 +152,9 @@ fn read_head(conn: &mut Connection, incoming: &Incoming, upstream: &Link) -> Res
     if incoming.http10 && response.framing == Framing::Chunked {
         return Err(invalid(&"the upstream sent a chunked body to an HTTP/1.0 client"));
     }
-    let keep = incoming.keep_alive && response.framing != Framing::Close && !conn.worker.drain.draining();
+    let torn_down = conn.gate.heed(chosen, endpoint, response.proxy_error(), response.tears_down());
+    let open = incoming.keep_alive && response.framing != Framing::Close;
+    let keep = open && !torn_down && !conn.worker.drain.draining();
     let rewrite = match (keep, incoming.http10) {
         (false, _) => ResponseRewrite::Close,
         (true, true) => ResponseRewrite::KeepAlive10,

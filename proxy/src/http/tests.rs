@@ -79,6 +79,14 @@ impl Application {
     }
 }
 
+/// A worker with these variables beside the guide's, and no SVID.
+pub(crate) fn worker(variables: &[(&str, &str)]) -> Rc<Worker> {
+    let mut env = crate::config::tests::guide();
+    env.extend(variables.iter().map(|(name, value)| (format!("LINKERD2_PROXY_{name}"), (*value).to_owned())));
+    let config = Config::from_env(&env).unwrap();
+    Worker::new(Arc::new(config), watch::channel(None).1, Metrics::new(&mut Default::default()))
+}
+
 impl Rig {
     pub(crate) async fn new() -> Self {
         Self::with(&[]).await
@@ -86,18 +94,9 @@ impl Rig {
 
     /// With these variables beside the guide's.
     pub(crate) async fn with(variables: &[(&str, &str)]) -> Self {
-        let mut env = crate::config::tests::guide();
-        env.extend(variables.iter().map(|(name, value)| (format!("LINKERD2_PROXY_{name}"), (*value).to_owned())));
-        let config = Config::from_env(&env).unwrap();
         let (control, _asked) = Control::new();
-        let metrics = Metrics::new(&mut Default::default());
-        let credentials = watch::channel(None).1;
         Self {
-            directory: Directory::new(
-                Worker::new(Arc::new(config), credentials, metrics),
-                control,
-                Defaults::default(),
-            ),
+            directory: Directory::new(worker(variables), control, Defaults::default()),
             application: Application::new().await,
             policies: watch::channel(policy(DefaultPolicy::AllUnauthenticated)).0,
             peer: None,

@@ -27,10 +27,10 @@ pub(crate) fn take(headers: &mut HeaderMap) -> Option<Original> {
     Some(Original { version, absolute: rest == b"; absolute-form" })
 }
 
-/// The header of the response to such a request.
-pub(crate) fn answer(version: Version) -> (&'static str, HeaderValue) {
+/// Says in the response to such a request which version it was of.
+pub(crate) fn mark(headers: &mut HeaderMap, version: Version) {
     let text = if version == Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" };
-    (NAME, HeaderValue::from_static(text))
+    headers.insert(NAME, HeaderValue::from_static(text));
 }
 
 /// The request's URI and Host field as they were in HTTP/1.

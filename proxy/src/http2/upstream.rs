@@ -1,15 +1,16 @@
 //! Sending a request on: over an endpoint's shared HTTP/2 connection, or over an HTTP/1 connection of its own.
 
 use super::body::Body;
+use super::headers::{hop_by_hop, strip};
 use super::orig_proto::{self, Original};
-use super::strip;
-use crate::gate::{Chosen, Gate};
+use crate::chosen::Chosen;
+use crate::gate::Gate;
 use crate::link::Stream;
 use crate::refused::Refused;
 use crate::worker::Worker;
 use http::request::Parts;
 use http::uri::Scheme;
-use http::{HeaderMap, Request, Response, Uri, Version, header};
+use http::{HeaderValue, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -33,13 +34,13 @@ impl<R: Into<Refused>> From<R> for Failed {
     }
 }
 
-/// Sends the request as HTTP/2, with prior knowledge.
+/// Sends the request as HTTP/2, with prior knowledge. With the response: whether the client's connection had better end.
 pub(crate) async fn as_http2(
     worker: &Worker,
     (gate, chosen): (&Gate, &Chosen),
     mut parts: Parts,
     body: Incoming,
-) -> Result<Response<Body>, Failed> {
+) -> Result<(Response<Body>, bool), Failed> {
     if parts.uri.scheme().is_none() && parts.uri.authority().is_some() {
         let mut uri = std::mem::take(&mut parts.uri).into_parts();
         uri.scheme = Some(Scheme::HTTP);
@@ -53,6 +54,9 @@ pub(crate) async fn as_http2(
     for attempt in 1.. {
         let (mut sender, load) = gate.lease_http2(worker, chosen).await?;
         let endpoint = load.endpoint();
+        if let Some(name) = chosen.canonical(endpoint).and_then(|name| HeaderValue::from_str(name).ok()) {
+            request.headers_mut().insert("l5d-dst-canonical", name);
+        }
         if let Err(error) = sender.ready().await {
             endpoint.http2.clear();
             if attempt < ATTEMPTS {
@@ -64,8 +68,11 @@ pub(crate) async fn as_http2(
             Ok(response) => {
                 load.answered(Instant::now());
                 let (mut head, body) = response.into_parts();
+                let error = head.headers.get("l5d-proxy-error").map(HeaderValue::as_bytes);
+                let tears_down = head.headers.get("l5d-proxy-connection").is_some_and(|value| value == "close");
+                let torn_down = gate.heed(chosen, endpoint, error, tears_down);
                 strip(&mut head.headers);
-                return Ok(Response::from_parts(head, Body::from(body, load)));
+                return Ok((Response::from_parts(head, Body::from(body, load)), torn_down));
             }
             Err(mut error) => match error.take_message() {
                 // Given back whole: nothing of it was sent.
@@ -112,18 +119,7 @@ pub(crate) async fn as_http1(
     let (mut head, body) = response.into_parts();
     strip(&mut head.headers);
     hop_by_hop(&mut head.headers);
-    let (name, value) = orig_proto::answer(head.version);
-    head.headers.insert(name, value);
+    orig_proto::mark(&mut head.headers, head.version);
     head.version = Version::HTTP_2;
     Ok(Response::from_parts(head, Body::from(body, load)))
-}
-
-/// HTTP/2 has none of these (RFC 9113 §8.2.2).
-fn hop_by_hop(headers: &mut HeaderMap) {
-    for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE] {
-        headers.remove(name);
-    }
-    for name in ["keep-alive", "proxy-connection"] {
-        headers.remove(name);
-    }
 }

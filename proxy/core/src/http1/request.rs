@@ -75,11 +75,6 @@ impl<'h, 'b> Request<'h, 'b> {
         self.framing == Framing::None && matches!(self.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE" | "TRACE")
     }
 
-    /// The identity that the server must have (`l5d-require-id`, A.1.9).
-    pub fn required_id(&self) -> Option<&'b [u8]> {
-        self.hop.required_id
-    }
-
     /// Writes the head that goes on; `out` is cleared first.
     pub fn write(&self, out: &mut Vec<u8>, rewrite: RequestRewrite<'_>) {
         out.clear();
@@ -133,6 +128,10 @@ impl Head for Request<'_, '_> {
         };
         let path = origin.split(['?', '#']).next().unwrap_or(origin);
         if path.is_empty() { "/" } else { path }
+    }
+
+    fn required_id(&self) -> Option<&[u8]> {
+        self.hop.required_id
     }
 
     fn query(&self) -> &str {
