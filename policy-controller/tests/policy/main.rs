@@ -4,6 +4,8 @@ mod authorizations;
 #[cfg(test)] // where clippy lets a helper unwrap
 mod controller;
 mod defaults;
+#[cfg(test)]
+mod followers;
 mod guide;
 #[cfg(test)]
 mod health;
