@@ -3,7 +3,7 @@
 use crate::mesh::Mesh;
 use outrigger_cluster::{
     ContainerPort, ExternalWorkload, IdentityNames, Key, Kind, Meta, Pod, PortRef, Protocol, Server, ServerProtocol,
-    ServerSelector, TargetRef, World,
+    TargetRef, World,
 };
 use outrigger_model::{
     DnsName, Endpoint, Identity, InvalidName, Labels, ProtocolHint, TlsIdentity, WorkloadKind, WorkloadRef,
@@ -217,13 +217,11 @@ fn serves(server: &Server, workload: Workload<'_>, port: u16) -> bool {
 
 /// Whether a Server of the workload's namespace selects it.
 pub(crate) fn selects(server: &Server, workload: Workload<'_>) -> bool {
-    match (&server.selects, workload) {
-        (ServerSelector::Pods(selector), Workload::Pod(_))
-        | (ServerSelector::ExternalWorkloads(selector), Workload::External(_)) => {
-            selector.matches(&workload.meta().labels)
-        }
-        _ => false,
-    }
+    let kind = match workload {
+        Workload::Pod(_) => WorkloadKind::Pod,
+        Workload::External(_) => WorkloadKind::ExternalWorkload,
+    };
+    server.selects(kind, &workload.meta().labels)
 }
 
 /// The metric labels of the table in B.2.

@@ -1,8 +1,8 @@
 //! Which Server rules a port, and what each Server selects.
 
 use crate::workload::Workload;
-use outrigger_cluster::{PortRef, Selector, Server, ServerSelector, World};
-use outrigger_model::{WorkloadKind, WorkloadRef};
+use outrigger_cluster::{PortRef, Server, World};
+use outrigger_model::WorkloadRef;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -74,13 +74,7 @@ fn statuses_of(world: &World, namespace: &str, mut servers: Vec<&Server>) -> Vec
 }
 
 fn matches(server: &Server, workload: &Workload<'_>) -> bool {
-    let labels = |selector: &Selector| selector.matches(&workload.meta.labels);
-    match (&server.selects, workload.kind) {
-        (ServerSelector::Pods(selector), WorkloadKind::Pod)
-        | (ServerSelector::ExternalWorkloads(selector), WorkloadKind::ExternalWorkload) => labels(selector),
-        (ServerSelector::Pods(_), WorkloadKind::ExternalWorkload)
-        | (ServerSelector::ExternalWorkloads(_), WorkloadKind::Pod) => false,
-    }
+    server.selects(workload.kind, &workload.meta.labels)
 }
 
 impl ServerStatus {

@@ -3,7 +3,8 @@
 use super::kubernetes::PortRef;
 use super::{Key, Meta};
 use crate::Selector;
-use outrigger_model::{DefaultPolicy, HostMatch, IdentityMatch, NetworkMatch, RouteRule};
+use outrigger_model::{DefaultPolicy, HostMatch, IdentityMatch, NetworkMatch, RouteRule, WorkloadKind};
+use std::collections::BTreeMap;
 
 /// Server: a port of the workloads that it selects. From its existence on the port denies by default (C.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +15,18 @@ pub struct Server {
     pub protocol: ServerProtocol,
     /// v1beta3 `accessPolicy`; `None` where it is not given, which means deny.
     pub access_policy: Option<DefaultPolicy>,
+}
+
+impl Server {
+    /// Whether it selects a workload of its namespace with these labels.
+    pub fn selects(&self, kind: WorkloadKind, labels: &BTreeMap<String, String>) -> bool {
+        match (&self.selects, kind) {
+            (ServerSelector::Pods(selector), WorkloadKind::Pod)
+            | (ServerSelector::ExternalWorkloads(selector), WorkloadKind::ExternalWorkload) => selector.matches(labels),
+            (ServerSelector::Pods(_), WorkloadKind::ExternalWorkload)
+            | (ServerSelector::ExternalWorkloads(_), WorkloadKind::Pod) => false,
+        }
+    }
 }
 
 /// The workloads of a Server, in its own namespace.

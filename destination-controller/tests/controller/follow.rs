@@ -3,36 +3,16 @@
 use crate::world::*;
 use linkerd2_proxy_api::destination as pb;
 use outrigger_cluster::{Key, Kind};
-use outrigger_destination::index::{Shared, Subscription, Topic};
-use outrigger_destination::snapshot::Snapshot;
+use outrigger_destination::index::{Shared, Topic};
 use outrigger_destination::{Filter, Subject};
 use pb::update::Update as Sent;
-use prost::Message;
-use std::sync::Arc;
 use std::time::SystemTime;
 
-/// A stream without a network: reads when it is told to.
-struct Reader {
-    subscription: Subscription,
-    last: Option<Arc<Snapshot>>,
+fn get(index: &Shared, filter: Filter) -> Reader {
+    Reader::new(index, get_topic("legacy-app", 80, filter))
 }
 
 impl Reader {
-    fn new(index: &Shared, topic: Topic) -> Self {
-        Self { subscription: Subscription::new(Arc::clone(index), topic), last: None }
-    }
-
-    fn get(index: &Shared, filter: Filter) -> Self {
-        Self::new(index, get_topic("legacy-app", 80, filter))
-    }
-
-    fn read<M: Message + Default>(&mut self) -> Vec<M> {
-        let newest = self.subscription.newest();
-        let messages = newest.since(self.last.as_deref()).unwrap();
-        self.last = Some(newest);
-        messages.iter().map(|message| M::decode(message.clone()).unwrap()).collect()
-    }
-
     /// `+address`, `-address`, or whether the Service exists though it has no endpoints.
     fn updates(&mut self) -> Vec<String> {
         let addr =
@@ -49,7 +29,7 @@ impl Reader {
 #[test]
 fn b_5_a_change_is_told_as_a_difference() {
     let index = index(&[SERVICES, VM]);
-    let mut reader = Reader::get(&index, Filter::default());
+    let mut reader = get(&index, Filter::default());
     assert_eq!(reader.updates(), ["+10.0.0.9:80"]);
     apply(&index, &upserts(&pod(1)));
     assert_eq!(reader.updates(), ["+10.1.0.1:80"]);
@@ -66,7 +46,7 @@ fn b_5_a_change_is_told_as_a_difference() {
 #[test]
 fn b_2_what_changes_at_an_address_is_sent_again_for_that_address_alone() {
     let index = index(&[SERVICES, VM, &pod(1)]);
-    let mut reader = Reader::get(&index, Filter::default());
+    let mut reader = get(&index, Filter::default());
     reader.updates();
     let opaque = "
 apiVersion: policy.linkerd.io/v1beta3
@@ -85,7 +65,7 @@ spec: {podSelector: {matchLabels: {app: legacy-app}}, port: http, proxyProtocol:
 #[test]
 fn b_5_what_makes_no_difference_is_not_sent() {
     let index = index(&[SERVICES, VM]);
-    let mut reader = Reader::get(&index, Filter::default());
+    let mut reader = get(&index, Filter::default());
     reader.updates();
     apply(&index, &upserts(VM));
     apply(&index, &upserts(&VM.replace("workload_name: external-workload", "unrelated: label")));
@@ -97,7 +77,7 @@ fn b_5_what_makes_no_difference_is_not_sent() {
 #[test]
 fn b_5_a_slow_reader_gets_one_difference_over_all_that_it_missed() {
     let index = index(&[SERVICES, VM]);
-    let mut reader = Reader::get(&index, Filter::default());
+    let mut reader = get(&index, Filter::default());
     reader.updates();
     for n in 1..=200 {
         apply(&index, &upserts(&pod(n)));
@@ -113,10 +93,10 @@ fn b_5_a_slow_reader_gets_one_difference_over_all_that_it_missed() {
 fn b_5_streams_with_the_same_question_share_one_answer_and_its_bytes() {
     let index = index(&[SERVICES, VM]);
     let node = |n: &str| Filter { node: Some(n.into()), ..Filter::default() };
-    let readers = ["a", "b", "c"].map(|n| Reader::get(&index, node(n)));
-    let zoned = Reader::get(&index, Filter { zone: Some("west".into()), ..Filter::default() });
+    let readers = ["a", "b", "c"].map(|n| get(&index, node(n)));
+    let zoned = get(&index, Filter { zone: Some("west".into()), ..Filter::default() });
     assert_eq!(index.lock().topics(), 2, "the node makes no difference here, the zone does");
-    let bytes = readers.map(|mut reader| reader.subscription.newest().since(None).unwrap()[0].as_ptr());
+    let bytes = readers.map(|mut reader| reader.messages()[0].as_ptr());
     assert!(bytes.iter().all(|first| *first == bytes[0]), "encoded once");
     drop(zoned);
     assert_eq!(index.lock().topics(), 0, "nobody follows, nothing is kept");
@@ -172,7 +152,7 @@ endpoints: [{addresses: [10.1.0.1], targetRef: {kind: Pod, namespace: mixed-env,
 async fn b_2_a_service_that_becomes_local_asks_again_with_the_clients_node() {
     let index = index(&[SERVICES, &pod(1), &pod(2)]);
     let node = Filter { node: Some("node-2".into()), ..Filter::default() };
-    let mut reader = Reader::get(&index, node);
+    let mut reader = get(&index, node);
     assert_eq!(reader.updates(), ["+10.1.0.1:80", "+10.1.0.2:80"]);
     apply(&index, &upserts(&SERVICES.replace("spec:", "spec:\n  internalTrafficPolicy: Local")));
     reader.subscription.changed().await;

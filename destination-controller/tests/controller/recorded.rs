@@ -6,7 +6,7 @@ use outrigger_api::destination::{DestinationUpdate, profile_from_proto, update_f
 use outrigger_cluster::{Change, Key, Kind};
 use outrigger_destination::Filter;
 use outrigger_destination::authorize::{Client, admit};
-use outrigger_destination::index::{Shared, Subscription, Topic};
+use outrigger_destination::index::{Shared, Topic};
 use outrigger_destination::name::{Authority, Host};
 use outrigger_model::{Endpoint, Labels, Meta, Peer, Profile, ProtocolHint, RetryBudget, TlsIdentity};
 use outrigger_mtls::grpc::Caller;
@@ -22,18 +22,13 @@ fn messages<M: Message + Default>(file: &str, what: &str, now: impl FnOnce() -> 
 
 /// All that a stream gets while the world changes, step by step.
 fn stream(index: &Shared, topic: Topic, steps: &[Vec<Change>]) -> Vec<Vec<u8>> {
-    let mut subscription = Subscription::new(Arc::clone(index), topic);
-    let (mut last, mut sent) = (None, Vec::new());
-    for step in std::iter::once(&Vec::new()).chain(steps) {
-        if !step.is_empty() {
-            apply(index, step);
-        }
-        let newest = subscription.newest();
-        let messages = newest.since(last.as_deref()).unwrap();
-        sent.extend(messages.iter().map(|message| message.to_vec()));
-        last = Some(newest);
+    let mut reader = Reader::new(index, topic);
+    let mut sent = reader.messages().to_vec();
+    for step in steps {
+        apply(index, step);
+        sent.extend_from_slice(&reader.messages());
     }
-    sent
+    sent.iter().map(|message| message.to_vec()).collect()
 }
 
 fn labels(pairs: &[(&str, &str)]) -> Arc<Labels> {

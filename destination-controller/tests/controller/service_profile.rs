@@ -4,10 +4,8 @@ use crate::world::*;
 use linkerd2_proxy_api::destination as pb;
 use outrigger_api::destination::profile_from_proto;
 use outrigger_cluster::{Change, Key, Kind};
-use outrigger_destination::index::{Shared, Subscription, Topic};
-use outrigger_destination::snapshot::Snapshot;
+use outrigger_destination::index::{Shared, Topic};
 use outrigger_model::{Labels, Meta, Profile, ProfileRoute, RequestMatch, RetryBudget, WeightedAuthority};
-use prost::Message;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -116,34 +114,14 @@ fn b_4_a_profile_that_names_no_service_of_the_cluster_means_nothing() {
     }
 }
 
-/// A stream without a network.
-struct Reader {
-    subscription: Subscription,
-    last: Option<Arc<Snapshot>>,
+/// The routes of each message that there is now.
+fn told(reader: &mut Reader) -> Vec<String> {
+    let route = |profile: pb::DestinationProfile| profile.routes.first().map(|r| r.metrics_labels["route"].clone());
+    reader.read().into_iter().map(|profile| route(profile).unwrap_or_default()).collect()
 }
 
-impl Reader {
-    fn new(index: &Shared, topic: Topic) -> Self {
-        Self { subscription: Subscription::new(Arc::clone(index), topic), last: None }
-    }
-
-    /// The routes of each message that there is now.
-    async fn read(&mut self) -> Vec<String> {
-        use futures::FutureExt;
-        // Whoever has to ask again does so now.
-        let _ = self.subscription.changed().now_or_never();
-        let newest = self.subscription.newest();
-        let messages = newest.since(self.last.as_deref()).unwrap();
-        self.last = Some(newest);
-        let route =
-            |profile: &pb::DestinationProfile| profile.routes.first().map(|r| r.metrics_labels["route"].clone());
-        let decoded = messages.iter().map(|message| pb::DestinationProfile::decode(message.clone()).unwrap());
-        decoded.map(|profile| route(&profile).unwrap_or_default()).collect()
-    }
-}
-
-#[tokio::test]
-async fn b_4_clients_hear_of_profiles_as_they_come_and_go_and_nothing_twice() {
+#[test]
+fn b_4_clients_hear_of_profiles_as_they_come_and_go_and_nothing_twice() {
     let world = index(&[SERVICES]);
     let mut readers: Vec<_> = [by_name, by_address]
         .into_iter()
@@ -166,7 +144,7 @@ async fn b_4_clients_hear_of_profiles_as_they_come_and_go_and_nothing_twice() {
         }
         for (n, reader) in readers.iter_mut().enumerate() {
             let expected = if n % 2 == 0 { &shop } else { &bank };
-            assert_eq!(reader.read().await, *expected, "reader {n} after {changes:?}");
+            assert_eq!(told(reader), *expected, "reader {n} after {changes:?}");
         }
     }
     drop(readers);

@@ -1,11 +1,13 @@
 //! Worlds of the guide's objects, and what the controller says of them.
 
+use bytes::Bytes;
 use linkerd2_proxy_api::destination as pb;
 use outrigger_api::destination::{DestinationUpdate, update_from_proto};
 use outrigger_cluster::{Change, IdentityNames, Key, Kind, parse};
 use outrigger_destination::Filter;
 use outrigger_destination::index::{Index, Shared, Subscription, Topic};
 use outrigger_destination::mesh::Mesh;
+use outrigger_destination::snapshot::Snapshot;
 use outrigger_model::Endpoint;
 use parking_lot::Mutex;
 use prost::Message;
@@ -164,4 +166,28 @@ pub(crate) fn profile_of(index: &Shared, topic: Topic) -> Result<pb::Destination
 
 pub(crate) fn profile_at(index: &Shared, addr: &str) -> Result<pb::DestinationProfile, String> {
     profile_of(index, Topic::Address { addr: addr.parse().unwrap(), client: None })
+}
+
+/// A stream without a network: reads when it is told to.
+pub(crate) struct Reader {
+    pub(crate) subscription: Subscription,
+    last: Option<Arc<Snapshot>>,
+}
+
+impl Reader {
+    pub(crate) fn new(index: &Shared, topic: Topic) -> Self {
+        Self { subscription: Subscription::new(Arc::clone(index), topic), last: None }
+    }
+
+    /// What there is to send now.
+    pub(crate) fn messages(&mut self) -> Arc<[Bytes]> {
+        let newest = self.subscription.newest();
+        let messages = newest.since(self.last.as_deref()).unwrap();
+        self.last = Some(newest);
+        messages
+    }
+
+    pub(crate) fn read<M: Message + Default>(&mut self) -> Vec<M> {
+        self.messages().iter().map(|message| M::decode(message.clone()).unwrap()).collect()
+    }
 }
