@@ -68,6 +68,18 @@ impl World {
         let namespace = || self.namespaces.get(&crate::Key::cluster(&own.key.namespace));
         list(&own.ports).or_else(|| namespace().and_then(|namespace| list(&namespace.meta.ports)))
     }
+
+    /// Whether no protocol is to be detected at a port of a workload or Service: its annotation says so, else its
+    /// Namespace's, else `default`. `named` are its own ports.
+    pub fn is_opaque<'a>(
+        &self,
+        own: &Meta,
+        port: u16,
+        named: impl IntoIterator<Item = (&'a str, u16)>,
+        default: &PortSet,
+    ) -> bool {
+        self.ports_of(own, |lists| lists.opaque.as_ref()).unwrap_or(default).contains_named(port, named)
+    }
 }
 
 impl PortSet {

@@ -5,7 +5,7 @@ use crate::lookup::Lookup;
 use crate::mesh::Mesh;
 use crate::snapshot::{Answer, Denial};
 use crate::workload::{self, Workload, Zones};
-use outrigger_cluster::{ContainerPort, EndpointSlice, Key, Override, Pod, Protocol, Service, ServiceProfile, World};
+use outrigger_cluster::{ContainerPort, EndpointSlice, Key, Override, Pod, Protocol, ServiceProfile, World};
 use outrigger_model::{Endpoint, Meta, Profile, RetryBudget, WeightedAuthority};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,8 +24,9 @@ pub(crate) fn of_service(world: &World, mesh: &Mesh, key: &Key, port: u16, clien
     let name = mesh.service_name(key);
     let written = client.and_then(|namespace| service_profile(world, &name, namespace));
     let written = written.or_else(|| service_profile(world, &name, &key.namespace));
+    let listed = world.is_opaque(&service.meta, port, service.named_ports(), &mesh.default_opaque_ports);
     Answer::Profile(Box::new(Profile {
-        opaque: is_opaque(world, mesh, service, port) || written.is_some_and(|p| p.opaque_ports.contains(port)),
+        opaque: listed || written.is_some_and(|p| p.opaque_ports.contains(port)),
         routes: written.map(|p| Arc::clone(&p.routes)).unwrap_or_default(),
         retry_budget: Some(written.and_then(|p| p.retry_budget).unwrap_or(RetryBudget::DEFAULT)),
         overrides: written.iter().flat_map(|p| &p.overrides).map(|to| with_port(to, port)).collect(),
@@ -53,12 +54,6 @@ fn with_port(to: &Override, port: u16) -> WeightedAuthority {
 /// An ExternalName Service is a name of something else, outside of discovery (B.2.5).
 pub(crate) fn external_name(key: &Key) -> Answer {
     Answer::denied(Code::InvalidArgument, format!("Service {key} is of type ExternalName, which has no endpoints"))
-}
-
-/// The Service's annotation, else its Namespace's, else the default.
-fn is_opaque(world: &World, mesh: &Mesh, service: &Service, port: u16) -> bool {
-    let listed = world.ports_of(&service.meta, |lists| lists.opaque.as_ref()).unwrap_or(&mesh.default_opaque_ports);
-    listed.contains_named(port, service.named_ports())
 }
 
 /// An address's profile: a Service's, an endpoint's, or that of an address of which nothing is known.

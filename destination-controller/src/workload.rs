@@ -201,8 +201,7 @@ fn inbound_port(workload: Workload<'_>, port: u16) -> Option<u16> {
 /// says so, or a Server does.
 pub(crate) fn is_opaque(world: &World, mesh: &Mesh, workload: Workload<'_>, port: u16) -> bool {
     let meta = workload.meta();
-    let listed = world.ports_of(meta, |lists| lists.opaque.as_ref()).unwrap_or(&mesh.default_opaque_ports);
-    listed.contains_named(port, workload.named_ports())
+    world.is_opaque(meta, port, workload.named_ports(), &mesh.default_opaque_ports)
         || World::in_namespace(&world.servers, &meta.key.namespace)
             .any(|server| server.protocol == ServerProtocol::Opaque && serves(server, workload, port))
 }

@@ -94,10 +94,9 @@ impl<'a> Workload<'a> {
             }
             _ => (Some(DefaultPolicy::Deny), false),
         };
-        let opaque = world.ports_of(self.meta, |lists| lists.opaque.as_ref());
         Settings {
             policy: policy.unwrap_or(config.default_policy),
-            opaque: opaque.unwrap_or(&config.opaque_ports).contains_named(port, self.named_ports()),
+            opaque: world.is_opaque(self.meta, port, self.named_ports(), &config.opaque_ports),
             require_identity,
         }
     }

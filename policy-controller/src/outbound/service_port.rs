@@ -19,7 +19,7 @@ pub(super) fn policy(world: &World, config: &Config, service: &Service, port: u1
     let declared = service.ports.iter().find(|declared| declared.port == port && declared.protocol == Protocol::Tcp);
     let protocol = match declared {
         Some(declared) => {
-            let opaque = is_opaque(world, config, service, port);
+            let opaque = world.is_opaque(&service.meta, port, service.named_ports(), &config.opaque_ports);
             of_declared(service, declared, opaque, backend(config, service, meta.clone()))
         }
         None => undefined_port(),
@@ -45,11 +45,6 @@ fn of_declared(service: &Service, port: &ServicePort, is_opaque: bool, backend: 
         None if is_opaque => OutboundProtocol::Opaque(opaque()),
         None => detect(http(), opaque()),
     }
-}
-
-fn is_opaque(world: &World, config: &Config, service: &Service, port: u16) -> bool {
-    let listed = world.ports_of(&service.meta, |lists| lists.opaque.as_ref()).unwrap_or(&config.opaque_ports);
-    listed.contains_named(port, service.named_ports())
 }
 
 fn backend(config: &Config, service: &Service, meta: Meta) -> Backend {
