@@ -1,11 +1,15 @@
-//! The admin server of every long-running program: `/live`, `/ready` and `/metrics` over HTTP/1.1, without TLS.
+//! The admin server of every long-running program: `/live`, `/ready`, `/metrics` and pages of the program's own, over
+//! HTTP/1.1, without TLS.
 //!
-//! It tells what a monitor may know and changes nothing, so it needs no authentication; its default address is loopback.
+//! What it tells everybody is what a monitor may know; what changes the program, or tells more, only its own host may
+//! ask for. A program that listens to more than loopback decides itself who else may ask: see [`Admin::answer`].
+
+mod process;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -13,15 +17,20 @@ use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+pub use process::Process;
+
 /// Monitors and a curious human; more at once are made to wait.
 const CONNECTIONS: usize = 64;
 /// From accepting a connection, or from its last answer, to the end of the next request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes of a request's body.
+const LONGEST_BODY: usize = 16 * 1024;
 
 /// A page of the program's own, in JSON as of the moment it is asked for.
 pub struct Page {
@@ -30,9 +39,141 @@ pub struct Page {
     pub json: Box<dyn Fn() -> String + Send + Sync>,
 }
 
+/// Something that only the program's own host may ask for.
+pub struct Action {
+    pub method: Method,
+    pub path: &'static str,
+    pub run: Box<dyn Fn(Asked<'_>) -> Answer + Send + Sync>,
+}
+
+/// What an action is given.
+pub struct Asked<'a> {
+    /// Without question mark.
+    pub query: &'a str,
+    pub body: &'a str,
+}
+
+/// What an action answers.
+pub struct Answer {
+    pub status: StatusCode,
+    pub content_type: &'static str,
+    pub body: String,
+}
+
+impl Answer {
+    /// A sentence.
+    pub fn text(status: StatusCode, sentence: &str) -> Self {
+        Self { status, content_type: "text/plain; charset=utf-8", body: format!("{sentence}\n") }
+    }
+
+    pub fn json(json: String) -> Self {
+        Self { status: StatusCode::OK, content_type: "application/json", body: json }
+    }
+}
+
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// A program on this host, over loopback.
+    Local,
+    Remote,
+}
+
+impl Asker {
+    /// By the client's address.
+    pub fn at(client: SocketAddr) -> Self {
+        if client.ip().to_canonical().is_loopback() { Self::Local } else { Self::Remote }
+    }
+}
+
+/// What the server answers.
+pub struct Admin {
+    ready: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+    metrics: Arc<Registry>,
+    pages: Vec<Page>,
+    actions: Vec<Action>,
+}
+
+impl Admin {
+    /// `ready` says why the program is not, in a sentence.
+    ///
+    /// Answers: `/live` 200; `/ready` 200, or 503 and the sentence; `GET /metrics` 200 in OpenMetrics text.
+    pub fn new(ready: impl Fn() -> Result<(), String> + Send + Sync + 'static, metrics: Arc<Registry>) -> Self {
+        Self { ready: Box::new(ready), metrics, pages: Vec::new(), actions: Vec::new() }
+    }
+
+    #[must_use]
+    pub fn with_pages(self, pages: Vec<Page>) -> Self {
+        Self { pages, ..self }
+    }
+
+    #[must_use]
+    pub fn with_actions(self, actions: Vec<Action>) -> Self {
+        Self { actions, ..self }
+    }
+
+    /// Answers one request.
+    pub async fn answer<B>(&self, request: Request<B>, asker: Asker) -> Response<Full<Bytes>>
+    where
+        B: Body,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (parts, body) = request.into_parts();
+        let (method, path) = (&parts.method, parts.uri.path());
+        if !self.actions.iter().any(|action| action.path == path) {
+            return self.show(method, path);
+        }
+        if asker != Asker::Local {
+            return plain(StatusCode::FORBIDDEN, "only this host may ask for that");
+        }
+        let action = self.actions.iter().find(|action| action.path == path && action.method == *method);
+        let Some(action) = action else {
+            return plain(StatusCode::METHOD_NOT_ALLOWED, "this is asked for in another way");
+        };
+        let Ok(body) = Limited::new(body, LONGEST_BODY).collect().await else {
+            return plain(StatusCode::BAD_REQUEST, "the body does not end, or is too long");
+        };
+        let body = body.to_bytes();
+        let Ok(body) = std::str::from_utf8(&body) else {
+            return plain(StatusCode::BAD_REQUEST, "the body is not UTF-8");
+        };
+        let Answer { status, content_type, body } =
+            (action.run)(Asked { query: parts.uri.query().unwrap_or_default(), body });
+        response(status, content_type, body)
+    }
+
+    /// What everybody may see.
+    fn show(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+        match path {
+            "/live" => return plain(StatusCode::OK, "live"),
+            "/ready" => {
+                return match (self.ready)() {
+                    Ok(()) => plain(StatusCode::OK, "ready"),
+                    Err(why) => plain(StatusCode::SERVICE_UNAVAILABLE, &why),
+                };
+            }
+            _ if method != Method::GET && method != Method::HEAD => {
+                return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here");
+            }
+            "/metrics" => return encoded(&self.metrics),
+            _ => {}
+        }
+        match self.pages.iter().find(|page| page.path == path) {
+            Some(page) => response(StatusCode::OK, "application/json", (page.json)()),
+            None => self.not_found(),
+        }
+    }
+
+    fn not_found(&self) -> Response<Full<Bytes>> {
+        let mut others: Vec<_> = self.pages.iter().map(|page| page.path).collect();
+        others.extend(self.actions.iter().map(|action| action.path));
+        others.dedup();
+        let others: String = others.iter().map(|path| format!(", {path}")).collect();
+        plain(StatusCode::NOT_FOUND, &format!("here are /live, /ready, /metrics{others}"))
+    }
+}
+
 /// Serves until it is dropped; its connections end with it. `ready` says why the program is not, in a sentence.
-///
-/// Answers: `GET /live` 200; `GET /ready` 200, or 503 and the sentence; `GET /metrics` 200 in OpenMetrics text.
 pub async fn serve<R>(listener: TcpListener, ready: R, metrics: Arc<Registry>) -> Infallible
 where
     R: Fn() -> Result<(), String> + Send + Sync + 'static,
@@ -45,7 +186,11 @@ pub async fn serve_with<R>(listener: TcpListener, ready: R, metrics: Arc<Registr
 where
     R: Fn() -> Result<(), String> + Send + Sync + 'static,
 {
-    let answers = Arc::new(Answers { ready, metrics, pages });
+    serve_admin(listener, Admin::new(ready, metrics).with_pages(pages)).await
+}
+
+async fn serve_admin(listener: TcpListener, admin: Admin) -> Infallible {
+    let admin = Arc::new(admin);
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
@@ -53,8 +198,8 @@ where
             connections.join_next().await;
         }
         match listener.accept().await {
-            Ok((stream, _)) => {
-                connections.spawn(connection(stream, Arc::clone(&answers)));
+            Ok((stream, client)) => {
+                connections.spawn(connection(stream, Asker::at(client), Arc::clone(&admin)));
             }
             Err(error) => rest(&error).await,
         }
@@ -67,49 +212,15 @@ async fn rest(error: &io::Error) {
     tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
-struct Answers<R> {
-    ready: R,
-    metrics: Arc<Registry>,
-    pages: Vec<Page>,
-}
-
-async fn connection<R>(stream: TcpStream, answers: Arc<Answers<R>>)
-where
-    R: Fn() -> Result<(), String>,
-{
+async fn connection(stream: TcpStream, asker: Asker, admin: Arc<Admin>) {
     let service = service_fn(|request: Request<Incoming>| {
-        let response = answers.respond(request.method(), request.uri().path());
-        async { Ok::<_, Infallible>(response) }
+        let admin = Arc::clone(&admin);
+        async move { Ok::<_, Infallible>(admin.answer(request, asker).await) }
     });
     let mut server = http1::Builder::new();
     let served = server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     if let Err(error) = served.serve_connection(TokioIo::new(stream), service).await {
         tracing::debug!(event = "admin.connection_failed", %error);
-    }
-}
-
-impl<R: Fn() -> Result<(), String>> Answers<R> {
-    fn respond(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
-        if method != Method::GET && method != Method::HEAD {
-            return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here");
-        }
-        match path {
-            "/live" => plain(StatusCode::OK, "live"),
-            "/ready" => match (self.ready)() {
-                Ok(()) => plain(StatusCode::OK, "ready"),
-                Err(why) => plain(StatusCode::SERVICE_UNAVAILABLE, &why),
-            },
-            "/metrics" => encoded(&self.metrics),
-            _ => match self.pages.iter().find(|page| page.path == path) {
-                Some(page) => response(StatusCode::OK, "application/json", (page.json)()),
-                None => self.not_found(),
-            },
-        }
-    }
-
-    fn not_found(&self) -> Response<Full<Bytes>> {
-        let pages: String = self.pages.iter().map(|page| format!(", {}", page.path)).collect();
-        plain(StatusCode::NOT_FOUND, &format!("here are /live, /ready, /metrics{pages}"))
     }
 }
 
@@ -122,7 +233,8 @@ fn encoded(metrics: &Registry) -> Response<Full<Bytes>> {
 }
 
 fn plain(status: StatusCode, sentence: &str) -> Response<Full<Bytes>> {
-    response(status, "text/plain; charset=utf-8", format!("{sentence}\n"))
+    let Answer { status, content_type, body } = Answer::text(status, sentence);
+    response(status, content_type, body)
 }
 
 fn response(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
@@ -169,7 +281,8 @@ mod tests {
         let (status, metrics) = ask(addr, "GET", "/metrics").await;
         assert!(status == 200 && metrics.contains("updates_total 1") && metrics.ends_with("# EOF\n"), "{metrics}");
         assert_eq!(ask(addr, "GET", "/shutdown").await.0, 404);
-        assert_eq!(ask(addr, "POST", "/live").await.0, 405);
+        assert_eq!(ask(addr, "POST", "/live").await.0, 200, "whatever the method (A.5)");
+        assert_eq!(ask(addr, "POST", "/metrics").await.0, 405);
 
         server.abort();
         assert!(server.await.unwrap_err().is_cancelled());
@@ -200,5 +313,30 @@ mod tests {
         idle.pop();
         assert_eq!(ask(addr, "GET", "/live").await.0, 200);
         server.abort();
+    }
+
+    #[tokio::test]
+    async fn a_5_only_this_host_may_act() {
+        let ran = Arc::new(parking_lot::Mutex::new(Vec::new()));
+        let noting = Arc::clone(&ran);
+        let run = move |asked: Asked<'_>| {
+            noting.lock().push(format!("{}|{}", asked.query, asked.body));
+            Answer::text(StatusCode::OK, "done")
+        };
+        let action = Action { method: Method::PUT, path: "/act", run: Box::new(run) };
+        let admin = Admin::new(|| Ok(()), Arc::default()).with_actions(vec![action]);
+        let asked = async |method: Method, body: &str, asker| {
+            let body = Full::new(Bytes::from(body.to_owned()));
+            let request = Request::builder().method(method).uri("/act?how").body(body).unwrap();
+            admin.answer(request, asker).await.status()
+        };
+        assert_eq!(asked(Method::PUT, "what", Asker::Remote).await, StatusCode::FORBIDDEN);
+        assert_eq!(asked(Method::GET, "", Asker::Local).await, StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(asked(Method::PUT, &"x".repeat(LONGEST_BODY + 1), Asker::Local).await, StatusCode::BAD_REQUEST);
+        assert!(ran.lock().is_empty());
+        assert_eq!(asked(Method::PUT, "what", Asker::Local).await, StatusCode::OK);
+        assert_eq!(*ran.lock(), ["how|what"]);
+        assert_eq!(Asker::at("[::ffff:127.0.0.1]:1".parse().unwrap()), Asker::Local);
+        assert_eq!(Asker::at("10.0.0.1:1".parse().unwrap()), Asker::Remote);
     }
 }
