@@ -5,9 +5,8 @@ use serde::Deserialize;
 use std::time::Duration;
 
 /// Zero stands for what the proxy's own configuration says, as in the message.
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
-#[derive(Default)]
 struct Raw {
     flow_control: FlowControl,
     keep_alive: Option<KeepAlive>,
