@@ -99,7 +99,7 @@ pub enum InvalidPolicy {
     #[error(transparent)]
     Regex(#[from] InvalidRegex),
     #[error("route {0}: {1}")]
-    Filter(Meta, InvalidFilter),
+    Filter(String, InvalidFilter),
 }
 
 /// Routes of requests, and what each rule's filters make of them.
@@ -128,7 +128,7 @@ pub struct Taken<'a> {
 impl Requests {
     fn compile(routing: HttpRouting) -> Result<Self, InvalidPolicy> {
         let of_rule = |route: &OutboundRoute, rule: &OutboundRule| {
-            let invalid = |error| InvalidPolicy::Filter(route.meta.clone(), error);
+            let invalid = |error| InvalidPolicy::Filter(route.meta.to_string(), error);
             let own = Filters::compile(&rule.filters).map_err(invalid)?;
             let backends: Vec<_> = listed(&rule.backends)
                 .map(|backend| {
