@@ -30,6 +30,11 @@ fn expected(alpn: &[&str]) -> Hello {
     Hello { server_name: SERVER.server_name.to_owned(), alpn }
 }
 
+/// [`GET`] as it goes on: the peer is told which service was meant (A.1.9).
+fn get_on(service: &Service) -> Vec<u8> {
+    format!("GET / HTTP/1.1\r\nhost: test\r\nl5d-dst-canonical: {}\r\n\r\n", service.authority).into_bytes()
+}
+
 async fn read(stream: &mut (impl AsyncRead + Unpin), length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     stream.read_exact(&mut bytes).await.unwrap();
@@ -47,14 +52,15 @@ fn a_1_7_http1_stays_http1_behind_a_header_that_says_so() {
         let (hello, mut accepted) = inbound.accept(Alpn::TransportHeader).await;
         assert_eq!(hello, expected(&["transport.l5d.io/v1"]));
         assert_eq!(accepted.peer.unwrap().identity().as_str(), CLIENT.id);
-        let first = [header(PORT, Session::Http1), GET.into()].concat();
+        let first = [header(PORT, Session::Http1), get_on(&service)].concat();
         assert_eq!(read(&mut accepted.stream, first.len()).await, first);
         accepted.stream.write_all(OK.as_bytes()).await.unwrap();
         assert_eq!(client.receive().unwrap().body, "ok");
 
         // The next one uses the same connection: no second handshake, no second header.
         client.send(GET).unwrap();
-        assert_eq!(read(&mut accepted.stream, GET.len()).await, GET.as_bytes());
+        let again = get_on(&service);
+        assert_eq!(read(&mut accepted.stream, again.len()).await, again);
         accepted.stream.write_all(OK.as_bytes()).await.unwrap();
         assert_eq!(client.receive().unwrap().body, "ok");
     });
@@ -109,7 +115,7 @@ fn a_1_7_an_opaque_endpoint_of_an_http_service_is_told_no_session() {
         let mut client = mesh.client.http(service.addr);
         client.send(GET).unwrap();
         let (_, mut accepted) = inbound.accept(Alpn::TransportHeader).await;
-        let first = [header(PORT, Session::None), GET.into()].concat();
+        let first = [header(PORT, Session::None), get_on(&service)].concat();
         assert_eq!(read(&mut accepted.stream, first.len()).await, first);
     });
 }
@@ -124,7 +130,8 @@ fn a_1_7_in_transparent_mode_there_is_neither_alpn_nor_header() {
         client.send(GET).unwrap();
         let (hello, mut accepted) = inbound.accept(Alpn::None).await;
         assert_eq!(hello, expected(&[]));
-        assert_eq!(read(&mut accepted.stream, GET.len()).await, GET.as_bytes());
+        let first = get_on(&service);
+        assert_eq!(read(&mut accepted.stream, first.len()).await, first);
         accepted.stream.write_all(OK.as_bytes()).await.unwrap();
         assert_eq!(client.receive().unwrap().body, "ok");
 
@@ -167,7 +174,7 @@ fn a_1_9_what_a_stock_peer_says_to_a_proxy_alone_does_not_reach_the_application(
         let mut client = mesh.client.http(service.addr);
         client.send(GET).unwrap();
         let (_, mut accepted) = inbound.accept(Alpn::TransportHeader).await;
-        read(&mut accepted.stream, header(PORT, Session::Http1).len() + GET.len()).await;
+        read(&mut accepted.stream, header(PORT, Session::Http1).len() + get_on(&service).len()).await;
         let answer = "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\nl5d-proxy-error: logical: no endpoint\r\n\
                       l5d-orig-proto: HTTP/1.1\r\n\r\n";
         accepted.stream.write_all(answer.as_bytes()).await.unwrap();

@@ -48,7 +48,7 @@ const fn answered(name: &'static str, answers: &'static str, returns: &'static s
 
 fn run(cases: &[Case]) {
     let ways = Ways::start();
-    for case in cases.iter().copied() {
+    for &case in cases {
         ways.each(move |connection| application(&case, connection), |path| check(path, &case));
     }
 }

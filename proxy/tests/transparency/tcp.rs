@@ -4,6 +4,7 @@ use super::ways::{Way, Ways, receive, rest};
 use crate::support::*;
 use linkerd2_proxy_api::inbound::Server;
 use linkerd2_proxy_api::inbound::proxy_protocol::{Kind, Tls};
+use outrigger_model::Refusal;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::thread;
@@ -81,6 +82,39 @@ fn a_1_behind_terminated_tls_the_server_may_speak_first() {
     let mut client = mesh.client.connect(service.addr).unwrap();
     assert_eq!(receive(&mut client, 11), "220 hello\r\n");
     assert!(began.elapsed() < Duration::from_secs(5), "somebody waited for the client");
+}
+
+#[test]
+fn a_1_1_a_client_that_says_nothing_is_dropped_after_the_timeout() {
+    let ways = Ways::of(Plan::default().env(&SERVER, "INBOUND_DETECT_TIMEOUT", "1s"));
+    for way in [Way::One, Way::OneV6] {
+        let path = ways.path(way, greeting);
+        let before = ways.mesh.server.count(Refusal::TlsDetectTimeout);
+        let mut client = path.connect();
+        assert!(ends(&mut client), "{way:?}");
+        ways.mesh.server.wait_for_count_above(before, Refusal::TlsDetectTimeout);
+        assert!(path.app.is_untouched(), "{way:?}");
+    }
+}
+
+#[test]
+fn a_1_a_connection_without_original_destination_is_dropped_alone() {
+    let mesh = Mesh::start();
+    let app = mesh.server.serve(8080, http);
+    // The kernel remembers a connection's destination only if it tracks the connection.
+    for chain in ["OUTPUT", "PREROUTING"] {
+        for port in ["--dport", "--sport"] {
+            let rule = ["-t", "raw", "-A", chain, "-p", "tcp", "-s", "127.0.0.1", port, "4143", "-j", "NOTRACK"];
+            assert!(mesh.server.host.run("iptables", &rule).unwrap().status.success());
+        }
+    }
+    let mut stray = mesh.server.connect((std::net::Ipv4Addr::LOCALHOST, 4143).into()).unwrap();
+    stray.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    assert!(ends(&mut stray));
+    mesh.server.wait_for_refusal(Refusal::NoOriginalDestination);
+    assert!(app.is_untouched());
+    let service = mesh.service("web", &[meshed(&SERVER, 8080)]);
+    assert_eq!(mesh.client.get(service.addr, "/").unwrap().body, "hello-from-server");
 }
 
 #[test]

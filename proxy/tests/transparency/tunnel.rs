@@ -108,7 +108,7 @@ fn a_connect_to_what_is_no_authority_is_answered_400_and_reaches_nobody() {
 fn an_upgraded_connection_that_the_application_ends_ends_at_the_client() {
     let ways = Ways::start();
     let serve = |connection: &mut Connection| {
-        connection.read(&mut [0; 4096])?;
+        let _request = connection.read(&mut [0; 4096])?;
         connection.write_all(b"HTTP/1.1 101 Go\r\nconnection: upgrade\r\nupgrade: chat\r\n\r\nbye")?;
         connection.stream.shutdown(Shutdown::Write)
     };
