@@ -39,10 +39,11 @@ deny: ## Licences, banned crates, sources
 layers: ## Which crate may import which
 	cargo run -q -p xtask -- layers
 
-crds: ## Write what is generated: CRD YAML, docs/refusals.md
+crds: ## Write what is generated: CRD YAML, docs/refusals.md, docs/conformance.md
 	cargo run -q -p xtask -- crds
 	cargo run -q -p xtask -- refusals
 	cargo run -q -p xtask -- descriptors
+	cargo run -q -p xtask -- rows
 
 bench: ## Outrigger and Envoy against the direct path, into benches/RESULTS.md
 	@tools/setup.sh build run bench

@@ -39,6 +39,12 @@ pub(crate) fn descriptors() -> Result<Generated> {
     Ok(Generated { files: vec![(root().join("api/generated/descriptors.bin"), set)], folder: None })
 }
 
+/// The table of what the contract demands and which tests prove it, from the tests' names.
+pub(crate) fn rows() -> Result<Generated> {
+    let page = crate::conformance::page(&root())?;
+    Ok(Generated { files: vec![(root().join("docs/conformance.md"), page.into_bytes())], folder: None })
+}
+
 pub(crate) fn write(generated: &Generated) -> Result<String> {
     for (path, content) in &generated.files {
         let parent = path.parent().context("a generated file without a folder")?;

@@ -1,11 +1,13 @@
 //! `cargo run -p xtask -- VERB`: what cargo and clippy do not check.
 
+mod conformance;
 mod generated;
 mod layers;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: xtask layers | crds [--check] | refusals [--check] | descriptors [--check]";
+const USAGE: &str =
+    "usage: xtask layers | crds [--check] | refusals [--check] | descriptors [--check] | rows [--check]";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -19,6 +21,8 @@ fn main() -> ExitCode {
         ["descriptors", "--check"] => {
             generated::descriptors().and_then(|files| generated::check(&files, "descriptors"))
         }
+        ["rows"] => generated::rows().and_then(|page| generated::write(&page)),
+        ["rows", "--check"] => generated::rows().and_then(|page| generated::check(&page, "rows")),
         _ => Err(anyhow::anyhow!(USAGE)),
     };
     match outcome {
