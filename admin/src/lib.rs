@@ -144,23 +144,18 @@ impl Admin {
 
     /// What everybody may see.
     fn show(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
-        match path {
-            "/live" => return plain(StatusCode::OK, "live"),
-            "/ready" => {
-                return match (self.ready)() {
-                    Ok(()) => plain(StatusCode::OK, "ready"),
-                    Err(why) => plain(StatusCode::SERVICE_UNAVAILABLE, &why),
-                };
-            }
-            _ if method != Method::GET && method != Method::HEAD => {
-                return plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here");
-            }
-            "/metrics" => return encoded(&self.metrics),
-            _ => {}
-        }
-        match self.pages.iter().find(|page| page.path == path) {
-            Some(page) => response(StatusCode::OK, "application/json", (page.json)()),
-            None => self.not_found(),
+        let page = self.pages.iter().find(|page| page.path == path);
+        let reads = method == Method::GET || method == Method::HEAD;
+        match (path, page) {
+            ("/live", _) => plain(StatusCode::OK, "live"),
+            ("/ready", _) => match (self.ready)() {
+                Ok(()) => plain(StatusCode::OK, "ready"),
+                Err(why) => plain(StatusCode::SERVICE_UNAVAILABLE, &why),
+            },
+            ("/metrics", _) if reads => encoded(&self.metrics),
+            (_, Some(page)) if reads => response(StatusCode::OK, "application/json", (page.json)()),
+            ("/metrics", _) | (_, Some(_)) => plain(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here"),
+            (_, None) => self.not_found(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The process: the control thread with everything that exists once, and the workers that carry traffic.
 
+use crate::admin::{AdminServer, actions};
 use crate::config::{Config, Side, SocketOptions};
 use crate::control::{self, Control};
 use crate::directory::{Defaults, Directory};
@@ -11,6 +12,7 @@ use crate::refused::Refused;
 use crate::worker::Worker;
 use crate::{direct, inbound, outbound};
 use anyhow::{Context, Result};
+use outrigger_admin::{Action, Admin, Process};
 use outrigger_model::{DefaultPolicy, InboundPolicy, InboundProtocol, InboundRoute, Meta, Refusal, RouteRule};
 use outrigger_mtls::{CredentialsWatch, WorkloadApi};
 use prometheus_client::registry::Registry;
@@ -20,7 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::LocalSet;
 
 /// Connections that may wait to be accepted on the admin port.
@@ -33,13 +35,14 @@ pub fn run(config: Config, log: Log) -> Result<()> {
     }
     let config = Arc::new(config);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, control_thread(config))
+    LocalSet::new().block_on(&runtime, control_thread(config, log))
 }
 
-async fn control_thread(config: Arc<Config>) -> Result<()> {
+async fn control_thread(config: Arc<Config>, log: Log) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut registry = Registry::default();
+    registry.register_collector(Box::new(Process::starting()));
     let metrics = Metrics::new(&mut registry);
     let sockets = (0..config.process.workers).map(|_| Sockets::bind(&config)).collect::<Result<Vec<_>>>()?;
     let admin = listen::bind(config.process.admin, ADMIN_BACKLOG, false)
@@ -53,7 +56,11 @@ async fn control_thread(config: Arc<Config>) -> Result<()> {
     let (control, asked) = Control::new();
     tokio::task::spawn_local(control::follow(config.clone(), credentials.clone(), asked));
     tokio::task::spawn_local(note_rotations(credentials.clone(), metrics.clone()));
-    tokio::spawn(serve_admin(admin, credentials.clone(), registry));
+    tokio::task::spawn_local(metrics.clone().forget_idle(config.process.retain_idle));
+    let shutdown = Arc::new(Notify::new());
+    let actions = actions(&config, log, Arc::clone(&shutdown));
+    let parts = (config.clone(), credentials.clone(), metrics.clone(), control.clone());
+    tokio::task::spawn_local(serve_admin(admin, parts, registry, actions));
     // Ports that are named are watched from the start, for the life of the process.
     let _eager: Vec<_> = config.inbound.ports.iter().cloned().flatten().map(|port| control.watch_port(port)).collect();
 
@@ -68,6 +75,7 @@ async fn control_thread(config: Arc<Config>) -> Result<()> {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = shutdown.notified() => {}
     }
     tracing::info!(event = "drain.began", grace_seconds = config.process.grace.as_secs());
     drain.send_replace(true);
@@ -118,14 +126,26 @@ async fn note_rotations(mut credentials: CredentialsWatch, metrics: Metrics) {
     }
 }
 
-async fn serve_admin(listener: std::net::TcpListener, credentials: CredentialsWatch, registry: Registry) {
-    let ready = move || match credentials.borrow().as_ref() {
+async fn serve_admin(
+    listener: std::net::TcpListener,
+    (config, credentials, metrics, control): (Arc<Config>, CredentialsWatch, Metrics, Control),
+    registry: Registry,
+    actions: Vec<Action>,
+) {
+    let svid = credentials.clone();
+    let ready = move || match svid.borrow().as_ref() {
         None => Err("not ready: the Workload API has sent no SVID yet".to_owned()),
         Some(current) if current.expired(SystemTime::now()) => Err("not ready: the SVID has expired".to_owned()),
         Some(_) => Ok(()),
     };
+    let admin = Admin::new(ready, Arc::new(registry)).with_actions(actions);
+    let directory = Directory::new(Worker::new(config.clone(), credentials, metrics), control, defaults(&config));
+    // Whoever may reach it is known before they come; the directory keeps the watch.
+    if !config.process.admin.ip().is_loopback() {
+        directory.port(config.process.admin.port());
+    }
     match tokio::net::TcpListener::from_std(listener) {
-        Ok(listener) => match outrigger_admin::serve(listener, ready, Arc::new(registry)).await {},
+        Ok(listener) => AdminServer::new(admin, directory).serve(listener).await,
         Err(error) => tracing::error!(event = "admin.failed", %error),
     }
 }

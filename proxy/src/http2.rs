@@ -2,9 +2,9 @@
 
 mod body;
 mod headers;
-mod orig_proto;
-mod reply;
-mod settings;
+pub(crate) mod orig_proto;
+pub(crate) mod reply;
+pub(crate) mod settings;
 mod upstream;
 
 use crate::drain::LINGER;
@@ -99,7 +99,7 @@ impl Connection {
         if reply.fatal {
             self.closing.notify_one();
         }
-        let mut response = reply::refuse(&reply, grpc, self.gate.audience(&self.worker.config));
+        let mut response = reply::refuse(&reply, grpc, self.gate.audience(&self.worker.config)).map(|()| Body::empty());
         if let Some(original) = original {
             orig_proto::mark(response.headers_mut(), original.version);
         }
@@ -110,7 +110,7 @@ impl Connection {
     async fn forward(&self, request: Request<Incoming>, original: Option<Original>) -> Result<Response<Body>, Failed> {
         let _place = self.worker.place(self.gate.direction())?;
         let (mut parts, body) = request.into_parts();
-        let chosen = self.gate.decide(&self.worker, &Http2Head(&parts))?;
+        let chosen = self.gate.decide(&self.worker, &RequestHead(&parts))?;
         headers::strip(&mut parts.headers);
         headers::change(&mut parts.headers, chosen.changes());
         if let Some(value) = self.gate.client_id().and_then(|id| HeaderValue::from_str(id).ok()) {
@@ -132,9 +132,10 @@ impl Connection {
 
 const CLIENT_ID: HeaderName = HeaderName::from_static("l5d-client-id");
 
-struct Http2Head<'a>(&'a Parts);
+/// A request's head, of hyper's.
+pub(crate) struct RequestHead<'a>(pub &'a Parts);
 
-impl Head for Http2Head<'_> {
+impl Head for RequestHead<'_> {
     fn method(&self) -> &str {
         self.0.method.as_str()
     }

@@ -42,7 +42,7 @@ pub(crate) async fn serve(directory: &Directory, accepted: Accepted) -> Result<(
 }
 
 /// Ends TLS if the client asks for our name; other TLS, and plaintext, pass as they are (A.1.2).
-async fn secure(worker: &Worker, mut client: Link, timeout: Duration) -> Result<(Link, Tls), Refused> {
+pub(crate) async fn secure(worker: &Worker, mut client: Link, timeout: Duration) -> Result<(Link, Tls), Refused> {
     let hello = detect::tls(&mut client, timeout).await?;
     match hello {
         Hello::Tls { sni: Some(name) } if name == worker.config.identity.server_name.as_str() => {}

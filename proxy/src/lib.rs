@@ -3,6 +3,7 @@
 //! `listen` accepts, `outbound` and `inbound` each tell a connection's journey in one function, and everything that is
 //! decided on the way is decided in `outrigger-proxy-core`.
 
+mod admin;
 mod admission;
 mod app;
 mod buffer;

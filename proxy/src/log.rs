@@ -33,7 +33,8 @@ impl Log {
         }
     }
 
-    fn of<S: 'static>(handle: Handle<EnvFilter, S>) -> Self {
+    /// By the filter's handle.
+    pub(crate) fn of<S: 'static>(handle: Handle<EnvFilter, S>) -> Self {
         let shown = handle.clone();
         let gone = |error: &dyn Display| error.to_string();
         Self {

@@ -12,6 +12,7 @@ use crate::port::{Policy, Port, PortState};
 use crate::refused::Refused;
 use crate::worker::Worker;
 use outrigger_model::{DefaultPolicy, InboundPolicy, InboundProtocol, InboundRoute, Meta, Peer, RouteRule};
+use outrigger_mtls::CredentialsWatch;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -81,10 +82,15 @@ impl Application {
 
 /// A worker with these variables beside the guide's, and no SVID.
 pub(crate) fn worker(variables: &[(&str, &str)]) -> Rc<Worker> {
+    worker_with(variables, watch::channel(None).1)
+}
+
+/// The same with these credentials.
+pub(crate) fn worker_with(variables: &[(&str, &str)], credentials: CredentialsWatch) -> Rc<Worker> {
     let mut env = crate::config::tests::guide();
     env.extend(variables.iter().map(|(name, value)| (format!("LINKERD2_PROXY_{name}"), (*value).to_owned())));
     let config = Config::from_env(&env).unwrap();
-    Worker::new(Arc::new(config), watch::channel(None).1, Metrics::new(&mut Default::default()))
+    Worker::new(Arc::new(config), credentials, Metrics::new(&mut Default::default()))
 }
 
 impl Rig {

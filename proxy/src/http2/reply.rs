@@ -1,6 +1,5 @@
 //! The proxy's own answers, in HTTP and in gRPC's form (A.1.10).
 
-use super::body::Body;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use outrigger_proxy_core::reply::{Audience, Reply};
 
@@ -10,8 +9,8 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 /// Answers a refused request.
-pub(crate) fn refuse(reply: &Reply<'_>, grpc: bool, audience: Audience) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
+pub(crate) fn refuse(reply: &Reply<'_>, grpc: bool, audience: Audience) -> Response<()> {
+    let mut response = Response::new(());
     let headers = response.headers_mut();
     let mut put = |name: &'static str, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {

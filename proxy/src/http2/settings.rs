@@ -6,7 +6,7 @@ use hyper::server;
 use hyper_util::rt::TokioTimer;
 
 /// For a client's connections.
-pub(super) fn server(of: &Http2Server) -> server::conn::http2::Builder<Local> {
+pub(crate) fn server(of: &Http2Server) -> server::conn::http2::Builder<Local> {
     let mut builder = server::conn::http2::Builder::new(Local);
     builder
         .timer(TokioTimer::new())

@@ -2,7 +2,7 @@ use super::*;
 use linkerd2_proxy_api::inbound::inbound_server_policies_client::InboundServerPoliciesClient;
 use linkerd2_proxy_api::inbound::inbound_server_policies_server::{InboundServerPolicies, InboundServerPoliciesServer};
 use linkerd2_proxy_api::inbound::{PortSpec, Server};
-use std::sync::Mutex;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::TcpIncoming;
@@ -22,7 +22,7 @@ impl InboundServerPolicies for Scripted {
     }
 
     async fn watch_port(&self, _: Request<PortSpec>) -> Result<Response<Self::WatchPortStream>, Status> {
-        let messages = self.0.lock().unwrap().take().expect("one stream");
+        let messages = self.0.lock().take().expect("one stream");
         Ok(Response::new(ReceiverStream::new(messages)))
     }
 }
