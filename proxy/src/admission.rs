@@ -3,7 +3,8 @@
 use crate::connect;
 use crate::endpoint::{Endpoint, InFlight, Lease};
 use crate::http2_client::Sender;
-use crate::metrics::{About, Decided, Metrics, Security};
+use crate::link::Link;
+use crate::metrics::{About, Decided, Direction, Meter, Metrics, Security};
 use crate::port::{Policy, Port, Taken, Verdict};
 use crate::refused::Refused;
 use crate::worker::Worker;
@@ -66,6 +67,17 @@ impl Arrival {
         }
     }
 
+    /// Counts the connection.
+    pub(crate) fn meter(&self, worker: &Worker) -> Meter {
+        worker.metrics.accepted(Direction::inbound, self.to, &self.security())
+    }
+
+    /// A new connection to the application.
+    pub(crate) async fn connect(&self, worker: &Worker) -> Result<Link, Refused> {
+        let link = connect::application(self.to, &worker.config.inbound.side).await?;
+        Ok(link.metered(worker.metrics.connected(Direction::inbound, self.to, &Security::Plain("loopback"))))
+    }
+
     /// What a decision about this client is counted by.
     pub(crate) fn about<'a>(&'a self, policy: &'a Policy) -> About<'a> {
         let (to, security) = (self.to, self.security());
@@ -105,8 +117,10 @@ struct State {
     /// The policy admits every request of this client; how that is counted.
     always: Option<Arc<Counter>>,
     /// How this policy's decisions about this client are counted, by decision, route and authorization.
-    counts: Vec<((Decided, [usize; 2]), Arc<Counter>)>,
+    counts: Vec<(Key, Arc<Counter>)>,
 }
+
+type Key = (Decided, [usize; 2]);
 
 impl Admission {
     pub(crate) fn new(arrival: Arrival, metrics: Metrics) -> Self {
@@ -228,7 +242,7 @@ impl InboundGate {
         let reused = pooled.is_some();
         let link = match pooled {
             Some(link) => link,
-            None => connect::application(self.to(), &worker.config.inbound.side).await?,
+            None => self.admission.arrival.connect(worker).await?,
         };
         Ok(Lease { link, reused, load: self.load() })
     }

@@ -54,7 +54,7 @@ async fn control_thread(config: Arc<Config>, log: Log) -> Result<()> {
     }
     .follow();
     let (control, asked) = Control::new();
-    tokio::task::spawn_local(control::follow(config.clone(), credentials.clone(), asked));
+    tokio::task::spawn_local(control::follow(config.clone(), credentials.clone(), metrics.clone(), asked));
     tokio::task::spawn_local(note_rotations(credentials.clone(), metrics.clone()));
     tokio::task::spawn_local(metrics.clone().forget_idle(config.process.retain_idle));
     let shutdown = Arc::new(Notify::new());
@@ -207,7 +207,6 @@ async fn accept_forever(
 /// One connection from its acceptance to its end; whatever refuses it is counted and logged here.
 async fn connection(directory: Rc<Directory>, stream: TcpStream, client: SocketAddr, direction: Direction) {
     let worker = &directory.worker;
-    let _open = worker.metrics.open(direction);
     let mut target = client;
     let served = match worker.admit(direction) {
         Err(refusal) => Err(Refused::from(refusal)),

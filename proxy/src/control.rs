@@ -7,9 +7,12 @@ mod policy;
 mod stream;
 
 use crate::config::Config;
+use crate::metrics::Metrics;
 use crate::port::PortState;
 use crate::resolution::{Endpoints, Resolution};
-use outrigger_mtls::{CredentialsWatch, grpc};
+use outrigger_model::DnsName;
+use outrigger_mtls::CredentialsWatch;
+use outrigger_mtls::grpc::{self, ControlAddr};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -99,13 +102,14 @@ impl Control {
 }
 
 /// Follows whatever the workers ask for until it is dropped; needs a `LocalSet`.
-pub(crate) async fn follow(config: Arc<Config>, credentials: CredentialsWatch, mut asked: Asked) {
-    let destination = Controller {
-        channel: grpc::channel(config.destination.addr.clone(), credentials.clone()),
-        limits: config.destination.streams,
+pub(crate) async fn follow(config: Arc<Config>, credentials: CredentialsWatch, metrics: Metrics, mut asked: Asked) {
+    let controller = |addr: &ControlAddr, limits| Controller {
+        channel: grpc::channel(addr.clone(), credentials.clone()),
+        limits,
+        calls: metrics.calls(addr.to_string(), addr.name.as_ref().map(DnsName::as_str)),
     };
-    let policy =
-        Controller { channel: grpc::channel(config.policy.addr.clone(), credentials), limits: config.policy.streams };
+    let destination = controller(&config.destination.addr, config.destination.streams);
+    let policy = controller(&config.policy.addr, config.policy.streams);
     loop {
         tokio::select! {
             Some((addr, values)) = asked.destinations.recv() => {

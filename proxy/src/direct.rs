@@ -32,6 +32,7 @@ pub(crate) async fn serve(directory: &Directory, accepted: Accepted) -> Result<(
     let mut port = directory.port(to.port());
     port.resolved(timeout).await?;
     let arrival = Arrival { from, tls: Tls::Authenticated(peer), to, port };
+    let client = client.metered(arrival.meter(worker));
     match header.session {
         None => Box::pin(forward(worker, client, arrival)).await,
         Some(Session::Http1) => Box::pin(requests(directory, client, arrival)).await,

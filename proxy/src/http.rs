@@ -68,8 +68,7 @@ impl Connection {
                 After::NextRequest => {}
                 After::Close => break,
                 After::Tunnel(mut lease) => {
-                    let (carried, _) = relay(&mut self.client, &mut lease.link).await;
-                    self.worker.metrics.carried(self.gate.direction(), carried.from_client, carried.to_client);
+                    let _ = relay(&mut self.client, &mut lease.link).await;
                     return Ok(());
                 }
             }

@@ -1,7 +1,6 @@
 //! From the mesh to the application.
 
 use crate::admission::{Admission, Arrival, InboundGate, Tls, guard_loop};
-use crate::connect;
 use crate::detect;
 use crate::directory::Directory;
 use crate::gate::Gate;
@@ -9,7 +8,7 @@ use crate::http::Connection;
 use crate::http2;
 use crate::link::Link;
 use crate::listen::Accepted;
-use crate::metrics::{About, Decided, Direction};
+use crate::metrics::{About, Decided};
 use crate::port::Policy;
 use crate::refused::Refused;
 use crate::relay::relay;
@@ -30,10 +29,12 @@ pub(crate) async fn serve(directory: &Directory, accepted: Accepted) -> Result<(
     let policy = port.resolved(timeout).await?;
     let mut arrival = Arrival { from: accepted.client, tls: Tls::Unread, to: target, port };
     if policy.policy.protocol == InboundProtocol::Opaque {
+        let client = client.metered(arrival.meter(worker));
         return Box::pin(forward(worker, client, arrival)).await;
     }
-    let (mut client, tls) = Box::pin(secure(worker, client, timeout)).await?;
+    let (client, tls) = Box::pin(secure(worker, client, timeout)).await?;
     arrival.tls = tls;
+    let mut client = client.metered(arrival.meter(worker));
     match protocol(&policy, &arrival.tls, &mut client).await {
         Http::Http1 => Box::pin(requests(directory, client, arrival)).await,
         Http::Http2 => Box::pin(requests_http2(directory, client, arrival)).await,
@@ -111,22 +112,20 @@ pub(crate) async fn forward(worker: &Worker, client: Link, mut arrival: Arrival)
     guard_loop(worker, arrival.to)?;
     let policy = arrival.port.current()?;
     admit(worker, &policy, &arrival, Decided::TcpDeny)?;
-    let mut application = connect::application(arrival.to, &worker.config.inbound.side).await?.opaque();
+    let mut application = arrival.connect(worker).await?.opaque();
     let mut client = client.opaque();
     let relaying = relay(&mut client, &mut application);
     let mut relaying = std::pin::pin!(relaying);
-    let (carried, _) = loop {
+    loop {
         tokio::select! {
-            done = &mut relaying => break done,
+            _ = &mut relaying => return Ok(()),
             () = arrival.port.changed() => {
                 let admitted = arrival.port.current();
                 let admitted = admitted.and_then(|policy| admit(worker, &policy, &arrival, Decided::TcpTerminate));
                 admitted.map_err(|refused| Refused { refusal: Refusal::AuthorizationWithdrawn, ..refused })?;
             }
         }
-    };
-    worker.metrics.carried(Direction::inbound, carried.from_client, carried.to_client);
-    Ok(())
+    }
 }
 
 /// Counts whether the policy admits the connection; `denied` is what it is counted as if it does not.

@@ -4,6 +4,7 @@
 //! as the whole hop. And a connection that waits holds no buffer: it goes back to the worker's free list.
 
 use crate::buffer::Buffer;
+use crate::metrics::Meter;
 use outrigger_mtls::TlsStream;
 use std::future::poll_fn;
 use std::io;
@@ -41,17 +42,32 @@ pub(crate) struct Link {
     /// Bytes read and not yet consumed.
     pub inbox: Buffer,
     capacity: usize,
+    /// Counts its bytes.
+    meter: Option<Meter>,
 }
 
 impl Link {
     /// A plain connection.
     pub(crate) fn plain(stream: TcpStream) -> Self {
-        Self { io: Io::Plain(stream), inbox: Buffer::default(), capacity: HTTP_BUFFER }
+        Self { io: Io::Plain(stream), inbox: Buffer::default(), capacity: HTTP_BUFFER, meter: None }
     }
 
     /// A TLS connection whose handshake is done.
     pub(crate) fn tls(stream: TlsStream<Prefixed>) -> Self {
-        Self { io: Io::Tls(Box::new(stream)), inbox: Buffer::default(), capacity: HTTP_BUFFER }
+        Self { io: Io::Tls(Box::new(stream)), inbox: Buffer::default(), capacity: HTTP_BUFFER, meter: None }
+    }
+
+    /// Counts its bytes from now on, and those that wait in the inbox.
+    pub(crate) fn metered(mut self, meter: Meter) -> Self {
+        meter.read(self.inbox.len());
+        self.meter = Some(meter);
+        self
+    }
+
+    fn read(&self, bytes: usize) {
+        if let Some(meter) = &self.meter {
+            meter.read(bytes);
+        }
     }
 
     /// Reads in larger pieces from now on.
@@ -77,7 +93,10 @@ impl Link {
         };
         let read = read.map_ok(|()| room.filled().len());
         match read {
-            Poll::Ready(Ok(n)) => self.inbox.filled(n),
+            Poll::Ready(Ok(n)) => {
+                self.inbox.filled(n);
+                self.read(n);
+            }
             _ => self.inbox.park(),
         }
         read
@@ -114,13 +133,21 @@ impl Link {
             Io::Plain(stream) => Pin::new(stream),
             Io::Tls(stream) => Pin::new(&mut **stream),
         };
-        match (head.is_empty(), body.is_empty()) {
+        let written = match (head.is_empty(), body.is_empty()) {
             (true, _) => stream.as_mut().poll_write(cx, body),
             (false, true) => stream.as_mut().poll_write(cx, head),
             (false, false) => {
                 stream.as_mut().poll_write_vectored(cx, &[io::IoSlice::new(head), io::IoSlice::new(body)])
             }
+        };
+        self.written(written)
+    }
+
+    fn written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let (Poll::Ready(Ok(n)), Some(meter)) = (&written, &self.meter) {
+            meter.written(*n);
         }
+        written
     }
 
     /// Says that nothing more will be sent (FIN, and close_notify before it under TLS).
@@ -235,10 +262,13 @@ impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let link = &mut self.get_mut().0;
         if link.inbox.is_empty() {
-            return match &mut link.io {
+            let before = buf.filled().len();
+            let read = match &mut link.io {
                 Io::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
                 Io::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
             };
+            link.read(buf.filled().len() - before);
+            return read;
         }
         let n = link.inbox.len().min(buf.remaining());
         buf.put_slice(&link.inbox.data()[..n]);
@@ -258,10 +288,12 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().0.io {
+        let link = &mut self.get_mut().0;
+        let written = match &mut link.io {
             Io::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Io::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
-        }
+        };
+        link.written(written)
     }
 
     fn is_write_vectored(&self) -> bool {

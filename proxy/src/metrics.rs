@@ -7,7 +7,7 @@ mod policy;
 mod requests;
 
 pub(crate) use connections::{Meter, Security};
-pub(crate) use controllers::Calls;
+pub(crate) use controllers::{Calls, OpenCall};
 pub(crate) use policy::{About, Decided};
 pub(crate) use requests::RequestSeries;
 
@@ -112,12 +112,6 @@ impl Metrics {
     pub(crate) fn calls(&self, addr: String, server_id: Option<&str>) -> Calls {
         self.controllers.of(addr, server_id)
     }
-
-    pub(crate) fn open(&self, _: Direction) -> Option<Meter> {
-        None
-    }
-
-    pub(crate) fn carried(&self, _: Direction, _: u64, _: u64) {}
 
     pub(crate) fn retried(&self) {
         self.retries.inc();

@@ -8,7 +8,7 @@ use crate::http::Connection;
 use crate::http2;
 use crate::link::Link;
 use crate::listen::Accepted;
-use crate::metrics::Direction;
+use crate::metrics::{Direction, Security};
 use crate::refused::Refused;
 use crate::relay::relay;
 use crate::service::Service;
@@ -28,7 +28,8 @@ pub(crate) async fn serve(directory: &Directory, accepted: Accepted) -> Result<(
     if !redirected(&accepted) {
         return Err(Refusal::Loop.into());
     }
-    let mut client = Link::plain(accepted.stream);
+    let meter = worker.metrics.accepted(Direction::outbound, target, &Security::Plain("loopback"));
+    let mut client = Link::plain(accepted.stream).metered(meter);
     let destination = directory.destination(target);
     let plan = destination.resolved(worker.config.outbound.side.detect_timeout).await?;
     let speaks = protocol(&plan, &mut client).await;
@@ -83,11 +84,10 @@ async fn forward(worker: &Worker, client: Link, service: &Service) -> Result<(),
     let mut lease = service.lease(worker, None, true).await?;
     lease.link = lease.link.opaque();
     let connected = Instant::now();
-    let (carried, result) = relay(&mut client.opaque(), &mut lease.link).await;
-    worker.metrics.carried(Direction::outbound, carried.from_client, carried.to_client);
+    let (answered, result) = relay(&mut client.opaque(), &mut lease.link).await;
     match result {
         // A peer that refuses our certificate, or the connection, says so after its handshake by ending it.
-        Err(error) if carried.to_client == 0 && connected.elapsed().as_secs() < 1 => {
+        Err(error) if !answered && connected.elapsed().as_secs() < 1 => {
             Err(Refused::new(Refusal::UpstreamClosed, error))
         }
         _ => Ok(()),

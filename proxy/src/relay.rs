@@ -12,7 +12,8 @@ struct Direction {
     sent: usize,
     ended: bool,
     done: bool,
-    carried: u64,
+    /// Something was carried.
+    begun: bool,
 }
 
 impl Direction {
@@ -24,7 +25,7 @@ impl Direction {
             if self.sending > 0 {
                 ready!(to.poll_send(cx, &[], &from.inbox.data()[..self.sending], &mut self.sent))?;
                 from.inbox.consume(self.sending);
-                self.carried += self.sending as u64;
+                self.begun = true;
                 (self.sending, self.sent) = (0, 0);
             } else if self.ended {
                 ready!(to.poll_close(cx))?;
@@ -37,15 +38,9 @@ impl Direction {
     }
 }
 
-/// Bytes that a relay carried.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Carried {
-    pub from_client: u64,
-    pub to_client: u64,
-}
-
-/// Relays until both directions have ended or one has failed. What is already in an inbox goes first.
-pub(crate) async fn relay(client: &mut Link, upstream: &mut Link) -> (Carried, io::Result<()>) {
+/// Relays until both directions have ended or one has failed. What is already in an inbox goes first. With the result:
+/// whether anything was carried to the client.
+pub(crate) async fn relay(client: &mut Link, upstream: &mut Link) -> (bool, io::Result<()>) {
     let (mut up, mut down) = (Direction::default(), Direction::default());
     let result = poll_fn(|cx| {
         let up = up.poll(client, upstream, cx)?;
@@ -53,5 +48,5 @@ pub(crate) async fn relay(client: &mut Link, upstream: &mut Link) -> (Carried, i
         if up.is_ready() && down.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
     });
     let result = result.await;
-    (Carried { from_client: up.carried, to_client: down.carried }, result)
+    (down.begun, result)
 }

@@ -5,6 +5,7 @@ use crate::connect;
 use crate::control::Control;
 use crate::endpoint::{Endpoint, InFlight, Lease};
 use crate::http2_client::Sender;
+use crate::metrics::{Direction, Security};
 use crate::refused::Refused;
 use crate::resolution::{Endpoints, Reach};
 use crate::worker::Worker;
@@ -190,6 +191,13 @@ impl Service {
             Ok(link) => {
                 endpoint.connected();
                 self.failing.set(false);
+                let security = match endpoint.identity() {
+                    _ if local => Security::Plain("loopback"),
+                    Some(id) => Security::Mutual(id.as_str()),
+                    None => Security::Plain("not_provided_by_service_discovery"),
+                };
+                let meter = worker.metrics.connected(Direction::outbound, endpoint.reach.addr(), &security);
+                let link = link.metered(meter);
                 Ok(Lease { link, reused: false, load: InFlight::new(Rc::clone(endpoint), Instant::now(), true) })
             }
             Err(refused) => {

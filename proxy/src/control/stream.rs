@@ -1,6 +1,7 @@
 //! A controller, and its streams within their limits (A.2.1).
 
 use crate::config::StreamLimits;
+use crate::metrics::{Calls, OpenCall};
 use std::future::pending;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -12,6 +13,7 @@ use tonic::{Response, Status, Streaming};
 pub(super) struct Controller {
     pub channel: Channel,
     pub limits: StreamLimits,
+    pub calls: Calls,
 }
 
 impl Controller {
@@ -20,12 +22,13 @@ impl Controller {
         &self,
         call: impl Future<Output = Result<Response<Streaming<T>>, Status>>,
     ) -> Result<Stream<T>, Status> {
-        let opened = Instant::now();
-        let inner = match self.limits.initial {
-            Some(initial) => timeout(initial, call).await.map_err(|_| silent(initial))??.into_inner(),
-            None => call.await?.into_inner(),
+        let (opened, mut call_open) = (Instant::now(), self.calls.open());
+        let answered = match self.limits.initial {
+            Some(initial) => timeout(initial, call).await.unwrap_or_else(|_| Err(silent(initial))),
+            None => call.await,
         };
-        Ok(Stream { inner, limits: self.limits, opened, spoken: false })
+        let inner = answered.inspect_err(|status| call_open.ended = status.code())?.into_inner();
+        Ok(Stream { inner, limits: self.limits, opened, spoken: false, call: call_open })
     }
 }
 
@@ -36,11 +39,16 @@ pub(super) struct Stream<T> {
     opened: Instant,
     /// It has said something.
     spoken: bool,
+    call: OpenCall,
 }
 
 impl<T> Stream<T> {
     /// The next message; none once the controller ends the stream, or it has lasted long enough.
     pub(super) async fn message(&mut self) -> Result<Option<T>, Status> {
+        self.next().await.inspect_err(|status| self.call.ended = status.code())
+    }
+
+    async fn next(&mut self) -> Result<Option<T>, Status> {
         let first = self.limits.initial.filter(|_| !self.spoken).map(|limit| self.opened + limit);
         let idle = self.limits.idle.filter(|_| self.spoken).map(|limit| Instant::now() + limit);
         let end = self.limits.lifetime.map(|limit| self.opened + limit);

@@ -1,8 +1,10 @@
 use super::*;
+use crate::metrics::Metrics;
 use linkerd2_proxy_api::inbound::inbound_server_policies_client::InboundServerPoliciesClient;
 use linkerd2_proxy_api::inbound::inbound_server_policies_server::{InboundServerPolicies, InboundServerPoliciesServer};
 use linkerd2_proxy_api::inbound::{PortSpec, Server};
 use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::TcpIncoming;
@@ -36,7 +38,8 @@ async fn stream(limits: StreamLimits) -> (mpsc::Sender<Result<Server, Status>>, 
     let service = InboundServerPoliciesServer::new(Scripted(Mutex::new(Some(said))));
     tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
     let channel = Channel::from_shared(format!("http://{addr}")).unwrap().connect_lazy();
-    let controller = Controller { channel: channel.clone(), limits };
+    let calls = Metrics::new(&mut Registry::default()).calls(addr.to_string(), None);
+    let controller = Controller { channel: channel.clone(), limits, calls };
     let mut client = InboundServerPoliciesClient::new(channel);
     let stream = controller.open(client.watch_port(PortSpec::default())).await.unwrap();
     (say, stream)
