@@ -51,3 +51,36 @@ impl Chosen {
         matches!(&self.to, To::Service(service) if service.path().is_none())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resolution::Reach;
+    use outrigger_model::TlsIdentity;
+    use outrigger_proxy_core::balance::PeakEwma;
+    use std::time::Instant;
+
+    fn endpoint(id: Option<&str>) -> Rc<Endpoint> {
+        let tls =
+            id.map(|id| TlsIdentity { id: id.parse().unwrap(), server_name: Some("web.example".parse().unwrap()) });
+        let address = outrigger_model::Endpoint::unmeshed("10.0.0.1:80".parse().unwrap());
+        let reach = Reach::Endpoint(outrigger_model::Endpoint { tls, ..address });
+        Endpoint::new(reach, PeakEwma::new(Instant::now()))
+    }
+
+    #[test]
+    fn a_1_9_l5d_require_id_is_enforced() {
+        let chosen = |required: Option<&str>| Chosen {
+            to: To::Application,
+            filters: None,
+            required_id: required.map(|id| id.as_bytes().into()),
+        };
+        let web = "spiffe://td/ns/prod/sa/web";
+        assert!(chosen(None).check_identity(&endpoint(None)).is_ok(), "nobody was asked for");
+        assert!(chosen(Some(web)).check_identity(&endpoint(Some(web))).is_ok());
+        for other in [None, Some("spiffe://td/ns/prod/sa/we"), Some("web.example")] {
+            let refused = chosen(Some(web)).check_identity(&endpoint(other)).unwrap_err();
+            assert_eq!(refused.refusal, Refusal::RequiredIdentityMissing, "{other:?}");
+        }
+    }
+}
