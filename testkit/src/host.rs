@@ -33,6 +33,8 @@ impl Host {
 
     pub(crate) fn bring_up(&self) -> Result<(), Error> {
         // A namespace without these files would see the machine's own, which name other addresses and resolvers.
+        let etc = self.etc();
+        fs::create_dir_all(&etc).map_err(Error::io(format!("cannot make {}", etc.display())))?;
         self.write_hosts(&[])?;
         self.write_resolv_conf("")?;
         ip(&format!("-n {} link set eth0 up", self.namespace))?;
@@ -94,10 +96,14 @@ impl Host {
         self.write_etc("resolv.conf", text)
     }
 
+    fn etc(&self) -> PathBuf {
+        Path::new("/etc/netns").join(&self.namespace)
+    }
+
+    /// Fails once the network is removed: the folder is made only once.
     fn write_etc(&self, file: &str, text: &str) -> Result<(), Error> {
-        let folder = Path::new("/etc/netns").join(&self.namespace);
-        let written = fs::create_dir_all(&folder).and_then(|()| fs::write(folder.join(file), text));
-        written.map_err(Error::io(format!("cannot write {}", folder.join(file).display())))
+        let path = self.etc().join(file);
+        fs::write(&path, text).map_err(Error::io(format!("cannot write {}", path.display())))
     }
 
     /// Starts a program in this host; its output goes to `<network folder>/<host>-<program>-<n>.log` unless it says otherwise.

@@ -114,6 +114,14 @@ fn a_hosts_file_rewritten_later_is_seen_by_a_running_program() {
 }
 
 #[test]
+fn a_host_whose_network_is_gone_leaves_nothing_behind() {
+    let (network, vm, _) = pair();
+    network.remove().unwrap();
+    vm.write_hosts(&[]).unwrap_err();
+    assert!(!Path::new("/etc/netns").join(vm.namespace()).exists());
+}
+
+#[test]
 fn waiting_names_what_was_awaited_and_shows_the_log() {
     let (_network, vm, _pod) = pair();
     let mut process = vm.spawn(&Program::new("/bin/sh").args(["-c", "echo no anchor; exit 64"])).unwrap();

@@ -53,7 +53,8 @@ struct Name {
 impl Manifests {
     /// Writes everything but policies into a new folder.
     pub(crate) fn in_folder(folder: PathBuf) -> Result<Self> {
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        // Not its parents: after Ctrl-C they are gone, and must stay so.
+        fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let documents = EXAMPLE.iter().flat_map(|file| split(file)).map(Document::parse).collect::<Result<_>>()?;
         let manifests = Self { folder, documents };
         manifests.restore_workloads()?;
