@@ -24,7 +24,7 @@ clean-demo: ## Remove what demos left behind
 test: ## Every test, also those on real iptables
 	@tools/setup.sh build run test
 	cargo build --workspace --bins
-	cargo test --workspace $(RUN_AS_ROOT)
+	cargo test --workspace --no-fail-fast $(RUN_AS_ROOT)
 
 lint: ## Clippy, warnings are errors; the shell scripts too
 	cargo clippy --workspace --all-targets -- -D warnings
