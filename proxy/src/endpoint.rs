@@ -151,7 +151,11 @@ impl Lease {
 
     /// Speaks HTTP/2 on the connection, and shares it with whoever comes next.
     pub(crate) async fn into_http2(self, windows: Windows) -> Result<(Sender, InFlight), Refused> {
-        let sender = http2_client::open(self.link, windows).await?;
+        let params = match &self.load.endpoint.reach {
+            Reach::Endpoint(endpoint) => endpoint.http2.as_deref(),
+            Reach::Unusable(..) => None,
+        };
+        let sender = http2_client::open(self.link, windows, params).await?;
         self.load.endpoint.http2.share(sender.clone());
         Ok((sender, self.load))
     }

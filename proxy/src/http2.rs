@@ -164,4 +164,4 @@ impl Head for RequestHead<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

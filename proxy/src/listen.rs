@@ -67,3 +67,20 @@ pub(crate) fn set_options(stream: &TcpStream, options: SocketOptions) {
         tracing::warn!(event = "socket.option_failed", %error);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_1_nodelay_keepalive_and_user_timeout_are_set() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let seconds = |n| Some(Duration::from_secs(n));
+        set_options(&stream, SocketOptions { keepalive: seconds(7), user_timeout: seconds(30) });
+        let socket = SockRef::from(&stream);
+        assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(7));
+        assert_eq!(socket.tcp_user_timeout().unwrap(), seconds(30));
+    }
+}

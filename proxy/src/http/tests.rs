@@ -13,6 +13,7 @@ use crate::refused::Refused;
 use crate::worker::Worker;
 use outrigger_model::{DefaultPolicy, InboundPolicy, InboundProtocol, InboundRoute, Meta, Peer, RouteRule};
 use outrigger_mtls::CredentialsWatch;
+use prometheus_client::registry::Registry;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -23,6 +24,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, LocalSet};
+
+mod answers;
 
 pub(crate) fn policy(default: DefaultPolicy) -> PortState {
     let route = InboundRoute {
@@ -42,6 +45,7 @@ pub(crate) fn policy(default: DefaultPolicy) -> PortState {
 
 /// A proxy between a client and an application that the test plays itself.
 pub(crate) struct Rig {
+    registry: Registry,
     directory: Rc<Directory>,
     pub(crate) application: Application,
     pub(crate) policies: watch::Sender<PortState>,
@@ -87,10 +91,14 @@ pub(crate) fn worker(variables: &[(&str, &str)]) -> Rc<Worker> {
 
 /// The same with these credentials.
 pub(crate) fn worker_with(variables: &[(&str, &str)], credentials: CredentialsWatch) -> Rc<Worker> {
+    counting(variables, credentials, &mut Registry::default())
+}
+
+fn counting(variables: &[(&str, &str)], credentials: CredentialsWatch, registry: &mut Registry) -> Rc<Worker> {
     let mut env = crate::config::tests::guide();
     env.extend(variables.iter().map(|(name, value)| (format!("LINKERD2_PROXY_{name}"), (*value).to_owned())));
     let config = Config::from_env(&env).unwrap();
-    Worker::new(Arc::new(config), credentials, Metrics::new(&mut Default::default()))
+    Worker::new(Arc::new(config), credentials, Metrics::new(registry))
 }
 
 impl Rig {
@@ -101,8 +109,11 @@ impl Rig {
     /// With these variables beside the guide's.
     pub(crate) async fn with(variables: &[(&str, &str)]) -> Self {
         let (control, _asked) = Control::new();
+        let mut registry = Registry::default();
+        let worker = counting(variables, watch::channel(None).1, &mut registry);
         Self {
-            directory: Directory::new(worker(variables), control, Defaults::default()),
+            registry,
+            directory: Directory::new(worker, control, Defaults::default()),
             application: Application::new().await,
             policies: watch::channel(policy(DefaultPolicy::AllUnauthenticated)).0,
             peer: None,
@@ -137,6 +148,13 @@ impl Rig {
             port: Port::new(self.policies.subscribe(), None),
         };
         (client, accepted, arrival)
+    }
+
+    /// As the admin server shows them.
+    fn metrics(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        text
     }
 
     /// The proxy's next connection to the application.

@@ -14,11 +14,11 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::rc::Rc;
 
-type Seen = Rc<RefCell<Vec<(Version, http::HeaderMap, String)>>>;
+pub(crate) type Seen = Rc<RefCell<Vec<(Version, http::HeaderMap, String)>>>;
 type Reply = StreamBody<futures::stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, Infallible>>>>;
 
 /// An application that notes what it is asked and answers with a body and trailers.
-fn application(rig: &Rig, http1: bool) -> Seen {
+pub(crate) fn application(rig: &Rig, http1: bool) -> Seen {
     let seen = Seen::default();
     let (listener, noting) = (rig.application.clone(), seen.clone());
     tokio::task::spawn_local(async move {
@@ -52,7 +52,7 @@ fn answer(body: Bytes) -> Response<Reply> {
     Response::new(StreamBody::new(futures::stream::iter(frames)))
 }
 
-async fn client(rig: &Rig) -> SendRequest<Full<Bytes>> {
+pub(crate) async fn client(rig: &Rig) -> SendRequest<Full<Bytes>> {
     let (stream, _) = rig.connect_http2().await;
     let (sender, connection) =
         hyper::client::conn::http2::Builder::new(Local).handshake(TokioIo::new(stream)).await.unwrap();
@@ -60,7 +60,7 @@ async fn client(rig: &Rig) -> SendRequest<Full<Bytes>> {
     sender
 }
 
-fn request(headers: &[(&str, &str)], body: &'static str) -> Request<Full<Bytes>> {
+pub(crate) fn request(headers: &[(&str, &str)], body: &'static str) -> Request<Full<Bytes>> {
     let mut builder = Request::post("http://a.example/x?y");
     for (name, value) in headers {
         builder = builder.header(*name, *value);
@@ -163,5 +163,54 @@ fn a_6_requests_beyond_the_limit_are_refused_at_once() {
         assert_eq!(shed.status(), StatusCode::SERVICE_UNAVAILABLE);
         drop(held);
         assert_eq!(waiting.await.unwrap().unwrap().status(), StatusCode::BAD_GATEWAY);
+    });
+}
+
+/// An application whose connection breaks in the middle of its first answer.
+fn breaking(rig: &Rig) {
+    let listener = rig.application.clone();
+    tokio::task::spawn_local(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let begun = Rc::new(tokio::sync::Notify::new());
+        let telling = Rc::clone(&begun);
+        let service = service_fn(move |_: Request<Incoming>| {
+            let telling = Rc::clone(&telling);
+            let first = futures::stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"begin")))]);
+            let never = futures::stream::once(async move {
+                telling.notify_one();
+                std::future::pending().await
+            });
+            async { Ok::<_, Infallible>(Response::new(StreamBody::new(futures::StreamExt::chain(first, never)))) }
+        });
+        let server = hyper::server::conn::http2::Builder::new(Local);
+        let serving = server.serve_connection(TokioIo::new(stream), service);
+        let broken = async {
+            begun.notified().await;
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        };
+        tokio::select! {
+            _ = serving => {}
+            () = broken => {}
+        }
+    });
+}
+
+#[test]
+fn a_1_10_a_grpc_call_whose_server_is_lost_ends_in_trailers() {
+    run(async {
+        for (content_type, status) in [("application/grpc", Some("14")), ("text/plain", None)] {
+            let rig = Rig::new().await;
+            breaking(&rig);
+            let mut sender = client(&rig).await;
+            let response = sender.send_request(request(&[("content-type", content_type)], "")).await.unwrap();
+            let mut body = response.into_body();
+            assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "begin");
+            let end = body.frame().await.unwrap();
+            let trailers = end.ok().and_then(|frame| frame.into_trailers().ok());
+            assert_eq!(
+                trailers.map(|trailers| trailers["grpc-status"].clone()).as_ref().map(|v| v.to_str().unwrap()),
+                status
+            );
+        }
     });
 }
