@@ -72,10 +72,9 @@ impl Http2Pool {
 /// the environment says of all of them (A.1.7).
 pub(crate) async fn open(link: Link, windows: Windows, params: Option<&Http2Params>) -> Result<Sender, Refused> {
     let failed = |error| Refused::new(Refusal::ConnectFailed, error);
-    let (sender, connection) = builder(windows, params.unwrap_or(&Http2Params::default()))
-        .handshake(TokioIo::new(Stream::new(link)))
-        .await
-        .map_err(failed)?;
+    let unsaid = Http2Params::default();
+    let (sender, connection) =
+        builder(windows, params.unwrap_or(&unsaid)).handshake(TokioIo::new(Stream::new(link))).await.map_err(failed)?;
     tokio::task::spawn_local(async move {
         if let Err(error) = connection.await {
             tracing::debug!(event = "http2.upstream_ended", %error);

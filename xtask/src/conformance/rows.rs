@@ -16,7 +16,7 @@ pub(super) const SECTIONS: &[Section] = &[
         id: "A.1",
         title: "Accepting connections",
         rows: &[
-            ("NODELAY, keepalive and user timeout are set; a socket that refuses them is kept", &[]),
+            ("NODELAY, keepalive and user timeout are set; a socket that refuses them is kept", &["nodelay_keepalive"]),
             ("the client's address decides the family of the original destination", &["ipv4_through_dual_stack"]),
             ("a connection without original destination is dropped alone", &["without_original_destination"]),
             (
@@ -150,7 +150,7 @@ pub(super) const SECTIONS: &[Section] = &[
                 &["http2_goes", "told_no_session", "bytes_go_behind"],
             ),
             ("HTTP/2 goes with prior knowledge", &["http2_goes_with_prior_knowledge"]),
-            ("the endpoint's HTTP/2 parameters override the environment's", &[]),
+            ("the endpoint's HTTP/2 parameters override the environment's", &["http2_parameters_override"]),
         ],
     },
     Section {
