@@ -110,7 +110,7 @@ impl AdminServer {
         }
         let (link, tls) = Box::pin(secure(worker, link, DETECT)).await?;
         let arrival = Arrival { from: client, tls, to: target, port };
-        Ok((link, Some(Admission::new(arrival, worker.metrics.clone()))))
+        Ok((link, Some(Admission::new(Rc::clone(worker), arrival))))
     }
 
     async fn serve_as(self: &Rc<Self>, version: Http, link: Link, admission: Option<Admission>, asker: Asker) {
@@ -141,7 +141,7 @@ impl AdminServer {
         let original = orig_proto::take(request.headers_mut());
         let (parts, body) = request.into_parts();
         let admitted = match admission {
-            Some(admission) => admission.admit(|| self.directory.worker.random(), &RequestHead(&parts)),
+            Some(admission) => admission.admit(&RequestHead(&parts)),
             None => Ok(None),
         };
         let mut response = match admitted {

@@ -4,7 +4,7 @@ use crate::connect;
 use crate::endpoint::{Endpoint, InFlight, Lease};
 use crate::http2_client::Sender;
 use crate::link::Link;
-use crate::metrics::{About, Decided, Direction, Meter, Metrics, Security};
+use crate::metrics::{About, Decided, Direction, Meter, Security};
 use crate::port::{Policy, Port, Taken, Verdict};
 use crate::refused::Refused;
 use crate::worker::Worker;
@@ -105,8 +105,8 @@ pub(crate) fn guard_loop(worker: &Worker, target: SocketAddr) -> Result<(), Refu
 
 /// What a client's requests ask of the port's policy.
 pub(crate) struct Admission {
+    worker: Rc<Worker>,
     arrival: Arrival,
-    metrics: Metrics,
     state: RefCell<State>,
 }
 
@@ -123,18 +123,13 @@ struct State {
 type Key = (Decided, [usize; 2]);
 
 impl Admission {
-    pub(crate) fn new(arrival: Arrival, metrics: Metrics) -> Self {
+    pub(crate) fn new(worker: Rc<Worker>, arrival: Arrival) -> Self {
         let port = arrival.port.clone();
-        Self { arrival, metrics, state: RefCell::new(State { port, policy: None, always: None, counts: Vec::new() }) }
+        Self { worker, arrival, state: RefCell::new(State { port, policy: None, always: None, counts: Vec::new() }) }
     }
 
-    /// Whether the request may go on, and the filters of its route; the newest policy decides. `random` gives 64 uniform
-    /// bits.
-    pub(crate) fn admit(
-        &self,
-        random: impl FnOnce() -> u64,
-        request: &impl Head,
-    ) -> Result<Option<Arc<Filters>>, Refused> {
+    /// Whether the request may go on, and the filters of its route; the newest policy decides.
+    pub(crate) fn admit(&self, request: &impl Head) -> Result<Option<Arc<Filters>>, Refused> {
         let mut state = self.state.borrow_mut();
         if state.policy.is_none() || state.port.has_changed() {
             self.read(&mut state)?;
@@ -160,7 +155,7 @@ impl Admission {
                 let allowed = About { route, authorization: Some(meta), ..about };
                 self.count(&mut state, Decided::HttpAllow, &allowed);
                 self.arrival.audit(authorization);
-                let filters = taken.map_or(Ok(None), |taken| filtered(taken, random, request))?;
+                let filters = taken.map_or(Ok(None), |taken| self.filtered(taken, request))?;
                 self.limit(&mut state, &policy)?;
                 Ok(filters)
             }
@@ -177,10 +172,18 @@ impl Admission {
             && !is_audit(authorization)
         {
             let about = About { authorization: Some(&authorization.meta), ..self.arrival.about(&policy) };
-            state.always = Some(self.metrics.decided(Decided::HttpAllow, &about));
+            state.always = Some(self.worker.metrics.decided(Decided::HttpAllow, &about));
         }
         state.policy = Some(policy);
         Ok(())
+    }
+
+    fn filtered(&self, taken: Taken<'_>, request: &impl Head) -> Result<Option<Arc<Filters>>, Refused> {
+        let Some(filters) = taken.filters else { return Ok(None) };
+        match filters.answer(request, self.worker.random()) {
+            Some(answer) => Err(Refused::by_filter(answer, &taken.route.meta)),
+            None => Ok(Some(Arc::clone(filters))),
+        }
     }
 
     fn limit(&self, state: &mut State, policy: &Policy) -> Result<(), Refused> {
@@ -199,21 +202,9 @@ impl Admission {
             counter.inc();
             return;
         }
-        let counter = self.metrics.decided(decided, about);
+        let counter = self.worker.metrics.decided(decided, about);
         counter.inc();
         state.counts.push((key, counter));
-    }
-}
-
-fn filtered(
-    taken: Taken<'_>,
-    random: impl FnOnce() -> u64,
-    request: &impl Head,
-) -> Result<Option<Arc<Filters>>, Refused> {
-    let Some(filters) = taken.filters else { return Ok(None) };
-    match filters.answer(request, random()) {
-        Some(answer) => Err(Refused::by_filter(answer, &taken.route.meta)),
-        None => Ok(Some(Arc::clone(filters))),
     }
 }
 

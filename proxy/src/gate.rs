@@ -26,7 +26,7 @@ impl Gate {
         match self {
             Self::Outbound(gate) => gate.choose(worker, request),
             Self::Inbound(gate) => {
-                let filters = gate.admission.admit(|| worker.random(), request)?;
+                let filters = gate.admission.admit(request)?;
                 Ok(Chosen { to: To::Application, filters, required_id: None })
             }
         }

@@ -17,6 +17,7 @@ use outrigger_model::{InboundProtocol, Refusal};
 use outrigger_mtls::Alpn;
 use outrigger_proxy_core::detect::{Hello, Http};
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// A connection's journey: the policy of its port, TLS, what it speaks, who may come in, the application.
@@ -103,7 +104,7 @@ pub(crate) async fn requests(directory: &Directory, client: Link, arrival: Arriv
 fn gate(directory: &Directory, arrival: Arrival) -> (Gate, (SocketAddr, SocketAddr)) {
     let ends = (arrival.from, arrival.to);
     let application = directory.application(arrival.to);
-    let admission = Admission::new(arrival, directory.worker.metrics.clone());
+    let admission = Admission::new(Rc::clone(&directory.worker), arrival);
     (Gate::Inbound(Box::new(InboundGate::new(application, admission))), ends)
 }
 

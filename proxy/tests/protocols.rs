@@ -2,6 +2,7 @@
 
 mod controllers;
 mod grpc;
+mod headers;
 mod peer;
 mod stock_inbound;
 mod stock_outbound;
