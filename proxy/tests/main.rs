@@ -8,6 +8,7 @@ mod discovery;
 mod ipv6;
 mod lifecycle;
 mod loops;
+mod metrics;
 mod opaque;
 mod plaintext;
 mod policy;
