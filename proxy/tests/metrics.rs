@@ -57,7 +57,7 @@ fn a_5_requests_and_connections_are_counted_by_who_and_where() {
     assert_eq!(at_server.value("response_total", &served), 3.0);
     assert_eq!(at_server.value("response_latency_ms_count", &["direction=\"inbound\""]), 3.0);
     assert_eq!(at_client.value("request_total", &["direction=\"outbound\""]), 3.0);
-    let admitted = [client_id.as_str(), "srv_name=\"all-unauthenticated\"", "authz_kind=\"default\"", "tls=\"true\""];
+    let admitted = [client_id.as_str(), "srv_name=\"all-unauthenticated\"", "authz_name=\"everyone\"", "tls=\"true\""];
     assert_eq!(at_server.value("inbound_http_authz_allow_total", &admitted), 3.0);
 
     drop(client);
