@@ -34,7 +34,7 @@ pub(crate) enum Tls {
     Unread,
     None,
     /// TLS for another name, which passes as it is.
-    Passed(Box<str>),
+    Passed,
     Anonymous,
     Authenticated(Peer),
 }
@@ -42,7 +42,7 @@ pub(crate) enum Tls {
 impl Arrival {
     pub(crate) fn client(&self) -> Client<'_> {
         let tls = match &self.tls {
-            Tls::Unread | Tls::None | Tls::Passed(_) => ClientTls::None,
+            Tls::Unread | Tls::None | Tls::Passed => ClientTls::None,
             Tls::Anonymous => ClientTls::Anonymous,
             Tls::Authenticated(peer) => ClientTls::Authenticated(peer),
         };
@@ -52,7 +52,7 @@ impl Arrival {
     fn peer(&self) -> Option<&Peer> {
         match &self.tls {
             Tls::Authenticated(peer) => Some(peer),
-            Tls::Unread | Tls::None | Tls::Passed(_) | Tls::Anonymous => None,
+            Tls::Unread | Tls::None | Tls::Passed | Tls::Anonymous => None,
         }
     }
 
@@ -61,7 +61,7 @@ impl Arrival {
         match &self.tls {
             Tls::Unread => Security::Plain("port_skipped"),
             Tls::None => Security::Plain("no_tls_from_remote"),
-            Tls::Passed(sni) => Security::Passed(sni),
+            Tls::Passed => Security::Passed,
             Tls::Anonymous => Security::Anonymous,
             Tls::Authenticated(peer) => Security::Mutual(peer.identity().as_str()),
         }

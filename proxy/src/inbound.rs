@@ -48,7 +48,7 @@ pub(crate) async fn secure(worker: &Worker, mut client: Link, timeout: Duration)
     let hello = detect::tls(&mut client, timeout).await?;
     match hello {
         Hello::Tls { sni: Some(name) } if name == worker.config.identity.server_name.as_str() => {}
-        Hello::Tls { sni: Some(name) } => return Ok((client, Tls::Passed(name.into()))),
+        Hello::Tls { sni: Some(_) } => return Ok((client, Tls::Passed)),
         Hello::Tls { sni: None } | Hello::NotTls | Hello::NeedMore => return Ok((client, Tls::None)),
     }
     let accepted = accept(worker, client, Alpn::None, timeout).await?;
@@ -76,7 +76,7 @@ async fn protocol(policy: &Policy, tls: &Tls, client: &mut Link) -> Http {
     match (&policy.policy.protocol, tls) {
         (InboundProtocol::Tls | InboundProtocol::Opaque, _) => Http::Unknown,
         (InboundProtocol::Http2 { .. } | InboundProtocol::Grpc { .. }, _) => Http::Http2,
-        (InboundProtocol::Http1 { .. }, Tls::Unread | Tls::None | Tls::Passed(_)) => Http::Http1,
+        (InboundProtocol::Http1 { .. }, Tls::Unread | Tls::None | Tls::Passed) => Http::Http1,
         // Under TLS a peer's proxy may carry HTTP/1 in HTTP/2.
         (InboundProtocol::Http1 { .. }, _) => match detect::protocol(client, DETECT_UNDER_TLS).await {
             Http::Http2 => Http::Http2,

@@ -31,8 +31,8 @@ pub(crate) enum Security<'a> {
     Mutual(&'a str),
     /// TLS that we ended, without a client certificate.
     Anonymous,
-    /// TLS that we did not end, and its server name.
-    Passed(&'a str),
+    /// TLS that we did not end. Its server name is the client's to make up, and so no label.
+    Passed,
     /// Plaintext, and why.
     Plain(&'static str),
 }
@@ -43,7 +43,7 @@ impl Security<'_> {
         match self {
             Self::Mutual(name) => vec![("tls", "true".into()), (id, (*name).to_owned())],
             Self::Anonymous => vec![("tls", "true".into())],
-            Self::Passed(sni) => vec![("tls", "opaque".into()), ("sni", (*sni).to_owned())],
+            Self::Passed => vec![("tls", "opaque".into())],
             Self::Plain(why) => vec![("tls", "no_identity".into()), ("no_tls_reason", (*why).to_owned())],
         }
     }

@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// The labels of one series, in the order in which they are shown.
 pub(crate) type Labels = Vec<(&'static str, String)>;
 
+/// As many series are told apart; whoever talks to more addresses than that, on purpose perhaps, fills no memory.
+const MOST: usize = 10_000;
+
 /// One metric of a group that shares its labels.
 pub(crate) struct Metric<G: 'static> {
     pub name: &'static str,
@@ -47,8 +50,11 @@ impl<G: Default + Send + Sync> Kept<G> {
 
     /// The handle for these labels.
     pub(crate) fn of(&self, labels: Labels) -> Arc<G> {
+        let mut series = self.series.lock();
+        let full = series.len() >= MOST && !series.contains_key(&labels);
+        let labels = if full { vec![("overflow", "true".to_owned())] } else { labels };
         let new = || Series { group: Arc::default(), idle: None };
-        Arc::clone(&self.series.lock().entry(labels).or_insert_with(new).group)
+        Arc::clone(&series.entry(labels).or_insert_with(new).group)
     }
 
     /// Forgets what nobody has held for `retain`.
@@ -95,6 +101,17 @@ mod tests {
         let mut text = String::new();
         encode(&mut text, registry).unwrap();
         text
+    }
+
+    #[test]
+    fn s_01_a_flood_of_labels_ends_in_one_series() {
+        let kept = Kept::register(&mut Registry::default(), METRICS);
+        for name in 0..2 * MOST {
+            kept.of(vec![("name", name.to_string())]).inc();
+        }
+        let overflow = kept.of(vec![("overflow", "true".to_owned())]);
+        assert_eq!((kept.series.lock().len(), overflow.get()), (MOST + 1, MOST as u64));
+        assert_eq!(kept.of(vec![("name", "0".to_owned())]).inc(), 1, "what was known before goes on");
     }
 
     #[test]
