@@ -25,6 +25,7 @@ pub fn page() -> String {
         }
         line(&mut page, variable);
     }
+    page.push_str("\n`HOSTNAME` and `OTEL_RESOURCE_ATTRIBUTES`, which have no prefix, describe spans: no effect yet.\n");
     page
 }
 
