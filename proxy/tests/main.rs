@@ -3,6 +3,7 @@
 //! Needs root, iproute2, iptables, util-linux and openssl.
 #![cfg(test)]
 
+mod admin;
 mod balance;
 mod discovery;
 mod ipv6;
