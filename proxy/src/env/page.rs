@@ -25,7 +25,9 @@ pub fn page() -> String {
         }
         line(&mut page, variable);
     }
-    page.push_str("\n`HOSTNAME` and `OTEL_RESOURCE_ATTRIBUTES`, which have no prefix, describe spans: no effect yet.\n");
+    page.push_str(
+        "\n`HOSTNAME` and `OTEL_RESOURCE_ATTRIBUTES`, which have no prefix, describe spans: no effect yet.\n",
+    );
     page
 }
 
