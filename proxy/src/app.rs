@@ -39,8 +39,8 @@ pub fn run(config: Config, log: Log) -> Result<()> {
 }
 
 async fn control_thread(config: Arc<Config>, log: Log) -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let shutdown = Arc::new(Notify::new());
+    let told_to_stop = told_to_stop(Arc::clone(&shutdown))?;
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Process::starting()));
     let metrics = Metrics::new(&mut registry);
@@ -57,8 +57,7 @@ async fn control_thread(config: Arc<Config>, log: Log) -> Result<()> {
     tokio::task::spawn_local(control::follow(config.clone(), credentials.clone(), metrics.clone(), asked));
     tokio::task::spawn_local(note_rotations(credentials.clone(), metrics.clone()));
     tokio::task::spawn_local(metrics.clone().forget_idle(config.process.retain_idle));
-    let shutdown = Arc::new(Notify::new());
-    let actions = actions(&config, log, Arc::clone(&shutdown));
+    let actions = actions(&config, log, shutdown);
     let parts = (config.clone(), credentials.clone(), metrics.clone(), control.clone());
     tokio::task::spawn_local(serve_admin(admin, parts, registry, actions));
     // Ports that are named are watched from the start, for the life of the process.
@@ -72,20 +71,34 @@ async fn control_thread(config: Arc<Config>, log: Log) -> Result<()> {
         workers.push(worker.spawn(move || worker_thread(sockets, parts))?);
     }
     drop(draining);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = shutdown.notified() => {}
-    }
-    tracing::info!(event = "drain.began", grace_seconds = config.process.grace.as_secs());
+    told_to_stop.await;
+    drain_workers(&drain, config.process.grace).await;
+    Ok(())
+}
+
+/// Returns once SIGTERM, SIGINT or the admin port says so; an error if signals cannot be heard.
+fn told_to_stop(shutdown: Arc<Notify>) -> Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            () = shutdown.notified() => {}
+        }
+    })
+}
+
+/// Drains every worker; ends the process if that takes longer than `grace`.
+async fn drain_workers(drain: &watch::Sender<bool>, grace: Duration) {
+    tracing::info!(event = "drain.began", grace_seconds = grace.as_secs());
     drain.send_replace(true);
     // Every worker holds a receiver until it has drained.
-    if tokio::time::timeout(config.process.grace, drain.closed()).await.is_err() {
+    if tokio::time::timeout(grace, drain.closed()).await.is_err() {
         tracing::warn!(event = "drain.unfinished", "the grace period is over; what is still open is cut off");
         std::process::exit(0);
     }
     tracing::info!(event = "drain.done");
-    Ok(())
 }
 
 fn taken(variable: &str, addr: SocketAddr) -> String {

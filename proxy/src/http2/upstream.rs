@@ -38,19 +38,10 @@ impl<R: Into<Refused>> From<R> for Failed {
 pub(crate) async fn as_http2(
     worker: &Worker,
     (gate, chosen): (&Gate, &Chosen),
-    mut parts: Parts,
+    parts: Parts,
     body: Incoming,
 ) -> Result<(Response<Body>, bool), Failed> {
-    if parts.uri.scheme().is_none() && parts.uri.authority().is_some() {
-        let mut uri = std::mem::take(&mut parts.uri).into_parts();
-        uri.scheme = Some(Scheme::HTTP);
-        parts.uri = Uri::from_parts(uri).map_err(|e| Refused::new(Refusal::RequestInvalid, e))?;
-    }
-    if parts.uri.authority().is_none() {
-        // h2 takes a request without one only as if it came from HTTP/1, which needs none (RFC 9113 §8.3.1).
-        parts.version = Version::HTTP_11;
-    }
-    let mut request = Request::from_parts(parts, body);
+    let mut request = Request::from_parts(addressed(parts)?, body);
     for attempt in 1.. {
         let (mut sender, load) = gate.lease_http2(worker, chosen).await?;
         let endpoint = load.endpoint();
@@ -85,6 +76,19 @@ pub(crate) async fn as_http2(
         }
     }
     Err(Refusal::UpstreamClosed.into())
+}
+
+/// The head as h2 takes it: an authority comes with a scheme, and a request without an authority is sent only as if it
+/// came from HTTP/1, which needs none (RFC 9113 §8.3.1).
+fn addressed(mut parts: Parts) -> Result<Parts, Refused> {
+    if parts.uri.authority().is_none() {
+        parts.version = Version::HTTP_11;
+    } else if parts.uri.scheme().is_none() {
+        let mut uri = std::mem::take(&mut parts.uri).into_parts();
+        uri.scheme = Some(Scheme::HTTP);
+        parts.uri = Uri::from_parts(uri).map_err(|e| Refused::new(Refusal::RequestInvalid, e))?;
+    }
+    Ok(parts)
 }
 
 fn unanswered(error: hyper::Error) -> Failed {
