@@ -92,15 +92,14 @@ fn builder(windows: Windows, params: &Http2Params) -> Builder<Local> {
         .keep_alive_timeout(pings.timeout)
         .keep_alive_while_idle(pings.while_idle);
     match windows {
-        _ if params.adaptive_window => builder.adaptive_window(true),
-        Windows::Adaptive => builder.adaptive_window(true),
-        Windows::Fixed { stream, connection } => {
+        Windows::Fixed { stream, connection } if !params.adaptive_window => {
             let (stream, connection) =
                 (params.stream_window.unwrap_or(stream), params.connection_window.unwrap_or(connection));
             builder
                 .initial_stream_window_size(stream.min(LARGEST_WINDOW))
                 .initial_connection_window_size(connection.min(LARGEST_WINDOW))
         }
+        Windows::Adaptive | Windows::Fixed { .. } => builder.adaptive_window(true),
     };
     // A size that HTTP/2 does not know is not used: the library would end the process over it.
     if let Some(size) = params.max_frame_size.filter(|size| FRAME_SIZES.contains(size)) {
